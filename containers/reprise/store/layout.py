@@ -1,0 +1,272 @@
+"""An OCI image layout (OCI image spec v1.1, image-layout.md) that several processes may use at once."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from reprise_trainer.canonical import DIGEST_PATTERN, canonical_json, sha256_digest
+from reprise_trainer.durable import storage_error, sync_folder, write_durably
+from reprise_trainer.errors import InputError, NotFoundError
+from reprise_trainer.identity.inventory import MANIFEST_TYPE
+
+INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
+EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
+EMPTY_BLOB = b"{}"  # OCI image spec v1.1, "guidance for an empty descriptor"
+TAG = "org.opencontainers.image.ref.name"
+TITLE = "org.opencontainers.image.title"
+
+_LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
+_EMPTY_INDEX = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A store at `root`. Blobs are written once and never change, so only `index.json` needs a lock."""
+
+    root: Path
+
+    @staticmethod
+    def open(root: Path | None = None, *, create: bool = True) -> Store:
+        """The store at `root`; by default `$REPRISE_STORE`, else the user's data folder.
+
+        Raises:
+            NotFoundError: there is none and `create` is false.
+            InputError: the folder holds something else.
+            StorageError: it cannot be made.
+        """
+        root = root or default_root()
+        store = Store(root)
+        if (root / "oci-layout").exists():
+            return store
+        if not create:
+            raise NotFoundError(
+                f"there is no store at {root}", hint="`reprise build` makes one; --store names another."
+            )
+        if root.is_dir() and any(root.iterdir()) and not (root / "blobs").is_dir():
+            raise InputError(f"{root} is not empty and not a store", hint="Name an empty or a new folder as --store.")
+        try:
+            for folder in (root / "blobs" / "sha256", root / "partial", root / "cache"):
+                folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise storage_error(error, root) from error
+        with store._locked():
+            if not (root / "index.json").exists():
+                write_durably(root / "index.json", canonical_json(_EMPTY_INDEX))
+            write_durably(root / "oci-layout", _LAYOUT)  # last: its presence says that the store is whole
+        return store
+
+    @property
+    def cache(self) -> Path:
+        """What can be made again from blobs at any time: may be deleted as a whole."""
+        return self.root / "cache"
+
+    def has(self, digest: str) -> bool:
+        """Whether the blob is here, complete."""
+        return self._blob(digest).exists()
+
+    def path(self, digest: str) -> Path:
+        """The file that holds a blob.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+        """
+        path = self._blob(digest)
+        if not path.exists():
+            raise NotFoundError(f"{digest} is not in the store {self.root}")
+        return path
+
+    def read(self, digest: str) -> bytes:
+        """A blob's bytes, checked against its digest.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+            InputError: the file on disk has other bytes than its name says.
+        """
+        data = self.path(digest).read_bytes()
+        if sha256_digest(data) != digest:
+            raise InputError(
+                f"blob {digest} in {self.root} is damaged: its bytes have digest {sha256_digest(data)}",
+                hint=f"Delete {self._blob(digest)} and run the command again.",
+            )
+        return data
+
+    def add(self, data: bytes) -> str:
+        """Keep `data`; its digest."""
+        digest = sha256_digest(data)
+        if not self.has(digest):
+            write_durably(self._blob(digest), data)
+        return digest
+
+    def add_file(self, path: Path, digest: str) -> None:
+        """Move a complete file in, under a digest that the caller has computed from its bytes.
+
+        Raises:
+            StorageError: disk full or no permission; the store is as before.
+        """
+        target = self._blob(digest)
+        if target.exists():
+            path.unlink()
+            return
+        try:
+            if path.stat().st_dev != self.root.stat().st_dev:
+                aside = self.root / "partial" / f"{target.name}.{os.getpid()}"
+                shutil.copyfile(path, aside)
+                path.unlink()
+                path = aside
+            path.chmod(0o644)
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+            path.rename(target)
+            sync_folder(target.parent)
+        except OSError as error:
+            raise storage_error(error, target) from error
+
+    def partial(self, digest: str) -> Path:
+        """Where an unfinished download of `digest` grows, so that it can go on after an interruption."""
+        return self.root / "partial" / _hex(digest)
+
+    def put_manifest(
+        self,
+        manifest: bytes,
+        media_type: str = MANIFEST_TYPE,
+        *,
+        tag: str | None = None,
+        artifact_type: str | None = None,
+        annotations: Mapping[str, str] | None = None,
+    ) -> str:
+        """Keep a manifest and list it in `index.json`, under `tag` when one is given (which moves there)."""
+        digest = self.add(manifest)
+        entry: dict[str, Any] = {"mediaType": media_type, "digest": digest, "size": len(manifest)}
+        if artifact_type:
+            entry["artifactType"] = artifact_type
+        notes = {**(annotations or {}), **({TAG: tag} if tag else {})}
+        if notes:
+            entry["annotations"] = notes
+        with self._locked():
+            index = self._index()
+            manifests = _with_entry(index["manifests"], entry, tag)
+            if manifests != index["manifests"]:
+                write_durably(self.root / "index.json", canonical_json({**index, "manifests": manifests}))
+        return digest
+
+    def resolve(self, reference: str) -> str:
+        """The manifest digest that a tag or a digest names.
+
+        Raises:
+            NotFoundError: nothing here has that name.
+        """
+        for entry in self._index()["manifests"]:
+            if reference in (entry["digest"], entry.get("annotations", {}).get(TAG)):
+                return str(entry["digest"])
+        raise NotFoundError(
+            f"the store {self.root} has no image {reference!r}",
+            hint="`reprise build ENV` builds one; an image is named by its environment or its digest.",
+        )
+
+    def manifest(self, digest: str) -> dict[str, Any]:
+        """A manifest, parsed."""
+        document = json.loads(self.read(digest))
+        if not isinstance(document, dict):
+            raise InputError(f"{digest} is not a manifest")
+        return document
+
+    def attach(
+        self,
+        subject: str,
+        artifact_type: str,
+        files: Sequence[tuple[str, str, bytes]],
+        annotations: Mapping[str, str] | None = None,
+    ) -> str:
+        """Keep `files` (title, media type, bytes) as an OCI artifact that points at the manifest `subject`."""
+        manifest: dict[str, Any] = {
+            "schemaVersion": 2,
+            "mediaType": MANIFEST_TYPE,
+            "artifactType": artifact_type,
+            "config": {"mediaType": EMPTY_TYPE, "digest": self.add(EMPTY_BLOB), "size": len(EMPTY_BLOB)},
+            "layers": [
+                {
+                    "mediaType": media_type,
+                    "digest": self.add(data),
+                    "size": len(data),
+                    **({"annotations": {TITLE: title}} if title else {}),
+                }
+                for title, media_type, data in files
+            ],
+            "subject": {"mediaType": MANIFEST_TYPE, "digest": subject, "size": self.path(subject).stat().st_size},
+        }
+        if annotations:
+            manifest["annotations"] = dict(annotations)
+        return self.put_manifest(canonical_json(manifest), artifact_type=artifact_type, annotations=annotations)
+
+    def referrers(self, subject: str, artifact_type: str | None = None) -> list[dict[str, Any]]:
+        """The artifacts that point at `subject`, as manifests with their own digest under `digest`, oldest first."""
+        found = []
+        for entry in self._index()["manifests"]:
+            if artifact_type and entry.get("artifactType") != artifact_type:
+                continue
+            manifest = self.manifest(entry["digest"])
+            if manifest.get("subject", {}).get("digest") == subject:
+                found.append({**manifest, "digest": entry["digest"]})
+        return found
+
+    def files(self, manifest_digest: str) -> dict[str, bytes]:
+        """The titled files of an artifact, checked against their digests."""
+        return {
+            layer["annotations"][TITLE]: self.read(layer["digest"])
+            for layer in self.manifest(manifest_digest)["layers"]
+            if TITLE in layer.get("annotations", {})
+        }
+
+    def _blob(self, digest: str) -> Path:
+        return self.root / "blobs" / "sha256" / _hex(digest)
+
+    def _index(self) -> dict[str, Any]:
+        index: dict[str, Any] = json.loads((self.root / "index.json").read_bytes())
+        return index
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        with (self.root / ".lock").open("w") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
+
+def default_root() -> Path:
+    """`$REPRISE_STORE`, else the user's data folder."""
+    named = os.environ.get("REPRISE_STORE")
+    return Path(named) if named else Path(platformdirs.user_data_dir("reprise")) / "store"
+
+
+def _hex(digest: str) -> str:
+    if not DIGEST_PATTERN.match(digest):
+        raise InputError(f"{digest!r} is not a digest; expected sha256: and 64 hex digits")
+    return digest.removeprefix("sha256:")
+
+
+def _with_entry(manifests: list[dict[str, Any]], entry: dict[str, Any], tag: str | None) -> list[dict[str, Any]]:
+    """The list with `entry` in it once, and `tag` on no other entry."""
+    kept = []
+    for other in manifests:
+        if other["digest"] == entry["digest"]:
+            if tag is None and TAG in other.get("annotations", {}):
+                entry = {**entry, "annotations": {**entry.get("annotations", {}), TAG: other["annotations"][TAG]}}
+            continue
+        notes = other.get("annotations", {})
+        if tag is not None and notes.get(TAG) == tag:
+            notes = {key: value for key, value in notes.items() if key != TAG}
+            other = {key: value for key, value in other.items() if key != "annotations"}
+            if notes:
+                other["annotations"] = notes
+        kept.append(other)
+    position = next((i for i, other in enumerate(manifests) if other["digest"] == entry["digest"]), len(kept))
+    return [*kept[:position], entry, *kept[position:]]
