@@ -61,13 +61,49 @@ def verify_delegation(data: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]
         InputError: not a delegation, or malformed.
         DoesNotHoldError: signed by no known key, or expired.
     """
-    delegation = _read(verify_bundle(data, keys))
+    delegation = read_delegation(verify_bundle(data, keys))
+    require_unexpired(delegation, at)
+    return delegation
+
+
+def read_delegation(statement: VerifiedStatement) -> Delegation:
+    """The delegation in a verified statement; its expiry is not judged here.
+
+    Raises:
+        InputError: the statement is not a delegation of this format.
+    """
+    if statement.predicate_type != DELEGATION:
+        raise InputError(f"the statement is of type {statement.predicate_type!r}, expected {DELEGATION!r}")
+    said = statement.predicate
+    if said.get("format") != FORMAT:
+        raise InputError(f"the delegation has format {said.get('format')!r}, this version reads format {FORMAT}")
+    if len(statement.subjects) != 1:
+        raise InputError(f"the delegation has {len(statement.subjects)} subjects, expected one image")
+    for field in ("run", "public_key", "config", "snapshot", "nonce"):
+        if not isinstance(said.get(field), str):
+            raise InputError(f"the delegation's {field} is missing or not a string")
+    for field in ("config", "snapshot"):
+        if not DIGEST_PATTERN.match(said[field]):
+            raise InputError(f"the delegation's {field} is {said[field]!r}, not sha256:<64 hex digits>")
+    read_public_key(said["public_key"])
+    return Delegation(
+        run=said["run"],
+        public_key=said["public_key"],
+        image=statement.subjects[0].digest,
+        config=said["config"],
+        snapshot=said["snapshot"],
+        nonce=said["nonce"],
+        expires=read_time(said.get("expires"), "the delegation's expires"),
+    )
+
+
+def require_unexpired(delegation: Delegation, at: datetime) -> None:
+    """Raises DoesNotHoldError when the delegation was expired at the time `at` (with a time zone)."""
     if at > delegation.expires:
         raise DoesNotHoldError(
             f"the delegation of run {delegation.run!r} expired at {format_time(delegation.expires)}; "
             f"it is judged at {format_time(at)}"
         )
-    return delegation
 
 
 def verify_run_record(data: bytes, delegation: Delegation) -> VerifiedStatement:
@@ -110,29 +146,3 @@ def read_time(text: object, where: str) -> datetime:
         return datetime.strptime(str(text), _TIME).replace(tzinfo=UTC)
     except ValueError as error:
         raise InputError(f"{where} is {text!r}, expected a UTC time such as 2026-01-31T12:00:00Z") from error
-
-
-def _read(statement: VerifiedStatement) -> Delegation:
-    if statement.predicate_type != DELEGATION:
-        raise InputError(f"the statement is of type {statement.predicate_type!r}, expected {DELEGATION!r}")
-    said = statement.predicate
-    if said.get("format") != FORMAT:
-        raise InputError(f"the delegation has format {said.get('format')!r}, this version reads format {FORMAT}")
-    if len(statement.subjects) != 1:
-        raise InputError(f"the delegation has {len(statement.subjects)} subjects, expected one image")
-    for field in ("run", "public_key", "config", "snapshot", "nonce"):
-        if not isinstance(said.get(field), str):
-            raise InputError(f"the delegation's {field} is missing or not a string")
-    for field in ("config", "snapshot"):
-        if not DIGEST_PATTERN.match(said[field]):
-            raise InputError(f"the delegation's {field} is {said[field]!r}, not sha256:<64 hex digits>")
-    read_public_key(said["public_key"])
-    return Delegation(
-        run=said["run"],
-        public_key=said["public_key"],
-        image=statement.subjects[0].digest,
-        config=said["config"],
-        snapshot=said["snapshot"],
-        nonce=said["nonce"],
-        expires=read_time(said.get("expires"), "the delegation's expires"),
-    )

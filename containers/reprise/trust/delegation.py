@@ -1,0 +1,97 @@
+"""Delegations to run keys, and the way back from a run record: record → delegation → policy."""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from reprise_trainer.errors import DoesNotHoldError
+from reprise_trainer.identity.bundle import (
+    DELEGATION,
+    VerifiedStatement,
+    make_statement,
+    public_pem,
+    sign_statement,
+    verify_bundle,
+)
+from reprise_trainer.identity.delegation import (
+    Delegation,
+    read_delegation,
+    read_time,
+    require_unexpired,
+    verify_run_record,
+)
+from reprise_trainer.identity.policy import Policy
+
+LIFETIME = timedelta(days=7)
+"""How long a run key may sign by default: longer than the runs that one machine does in one go."""
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRecord:
+    """A run record with the delegation that it stands on; `key_name` is the policy's key that signed the latter."""
+
+    record: VerifiedStatement
+    delegation: Delegation
+    key_name: str
+    judged_at: datetime
+
+
+def delegate(
+    key: ec.EllipticCurvePrivateKey,
+    run_key: ec.EllipticCurvePublicKey,
+    *,
+    image: str,
+    config: str,
+    snapshot: str,
+    run: str,
+    now: datetime,
+    lifetime: timedelta = LIFETIME,
+    image_name: str = "image",
+) -> bytes:
+    """The bundle in which `key` lets `run_key` sign the record of one run.
+
+    Args:
+        key: the launcher's signing key.
+        run_key: the public half of the key that was made for this run.
+        image, config, snapshot: digests (`sha256:<hex>`) of the image manifest, of run.toml, of snapshot.json.
+        run: the run's id.
+        now: the time, with a time zone.
+        lifetime: how long the run key may sign.
+        image_name: the subject's name, for people.
+    """
+    expires = (now + lifetime).replace(microsecond=0)
+    delegation = Delegation(run, public_pem(run_key), image, config, snapshot, secrets.token_hex(16), expires)
+    return sign_statement(key, make_statement(image_name, image, DELEGATION, delegation.predicate()))
+
+
+def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime | None = None) -> VerifiedRecord:
+    """A run record, once the whole chain holds: the policy's key → the delegation → the run's key → the record.
+
+    Args:
+        record: the run record's bundle.
+        delegation: the delegation's bundle. A key that only the record names proves nothing.
+        policy: whose delegations count.
+        at: the time (with a time zone) at which the delegation's expiry is judged; None: when the run finished, by the
+            record's own word. A stranger who got the run key later could write any time there, so give a time from
+            elsewhere where that matters.
+
+    Raises:
+        InputError: a bundle or a document in it is malformed.
+        DoesNotHoldError: a link of the chain does not hold; the message says which.
+    """
+    try:
+        signed = verify_bundle(delegation, policy.public_keys())
+    except DoesNotHoldError as error:
+        raise DoesNotHoldError(f"the delegation: {error.message}") from error
+    granted = read_delegation(signed)
+    try:
+        verified = verify_run_record(record, granted)
+    except DoesNotHoldError as error:
+        raise DoesNotHoldError(f"the run record: {error.message}") from error
+    judged_at = at or read_time(verified.predicate.get("finished"), "the run record's finished")
+    require_unexpired(granted, judged_at)
+    return VerifiedRecord(verified, granted, signed.key_name, judged_at)

@@ -1,0 +1,83 @@
+"""Signing an image: a bundle in the store, as the OCI referrer that cosign 3 writes and finds.
+
+Source: cosign's BUNDLE_SPEC.md, and what cosign 3.1.1 pushes: an empty config, one layer, annotations that say what
+kind of statement the bundle holds. The annotation `org.opencontainers.image.created` is left out: it would come from
+the clock, and no reader needs it.
+"""
+
+from __future__ import annotations
+
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from reprise.store import Store
+from reprise_trainer.errors import RepriseError
+from reprise_trainer.identity.bundle import (
+    BUNDLE_TYPE,
+    IMAGE_SIGNATURE,
+    SIZE_LIMIT,
+    make_statement,
+    sign_statement,
+    verify_bundle,
+)
+
+CONTENT = "dev.sigstore.bundle.content"
+PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
+
+
+def sign_image(store: Store, digest: str, name: str, key: ec.EllipticCurvePrivateKey) -> str:
+    """Sign an image and keep the signature beside it.
+
+    Nothing is written when this key has signed the image already (two signatures by one key say no more than one).
+
+    Args:
+        store: holds the image.
+        digest: the image's manifest digest.
+        name: what people call it (the environment's name); readers of in-toto statements require one.
+        key: a P-256 key.
+
+    Returns:
+        The digest of the referrer manifest.
+
+    Raises:
+        NotFoundError: the store does not hold the image.
+    """
+    store.read(digest)
+    for referrer, bundle in stored_bundles(store, digest):
+        if _is_signature_by(bundle, digest, key.public_key()):
+            return referrer
+    bundle = sign_statement(key, make_statement(name, digest, IMAGE_SIGNATURE, {}))
+    return attach_bundle(store, digest, bundle, IMAGE_SIGNATURE)
+
+
+def attach_bundle(store: Store, subject: str, bundle: bytes, predicate_type: str) -> str:
+    """Keep a bundle as a referrer of the manifest `subject`; the referrer manifest's digest."""
+    annotations = {CONTENT: "dsse-envelope", PREDICATE_TYPE: predicate_type}
+    return store.attach(subject, BUNDLE_TYPE, [("", BUNDLE_TYPE, bundle)], annotations)
+
+
+def stored_bundles(store: Store, subject: str) -> list[tuple[str, bytes]]:
+    """Every bundle that points at `subject`: (referrer manifest digest, bundle bytes), oldest first.
+
+    The kind is read from each manifest, never from its index entry, which other writers fill in wrongly
+    (sigstore/cosign#4641). A referrer that is damaged is left out: it can't be a signature that holds.
+    """
+    found = []
+    for manifest in store.referrers(subject):
+        layers = manifest.get("layers")
+        if manifest.get("artifactType") != BUNDLE_TYPE or not isinstance(layers, list) or len(layers) != 1:
+            continue
+        try:
+            blob = layers[0]["digest"]
+            if store.path(blob).stat().st_size <= SIZE_LIMIT:
+                found.append((manifest["digest"], store.read(blob)))
+        except (RepriseError, TypeError, KeyError):
+            continue
+    return found
+
+
+def _is_signature_by(bundle: bytes, digest: str, key: ec.EllipticCurvePublicKey) -> bool:
+    try:
+        statement = verify_bundle(bundle, {"own": key})
+    except RepriseError:
+        return False
+    return statement.predicate_type == IMAGE_SIGNATURE and statement.is_about(digest)
