@@ -1,0 +1,49 @@
+# The two commands of the README, and the few that a contributor needs. Everything lives in .venv and .cache.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# Tests use a store of their own, so that they never touch yours; it is kept, so that a second run is quick.
+TEST_STORE := $(CURDIR)/.cache/store
+
+.PHONY: demo test test-all check bench tools clean
+
+demo: $(VENV)/.host
+	$(BIN)/reprise demo examples/fashion-mnist.toml
+
+test: tools $(VENV)/.trainer check
+	REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest
+
+test-all: tools $(VENV)/.trainer check
+	REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest -m "long or not long"
+
+check: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(VENV)/.dev
+	for file in benchmarks/*.py; do REPRISE_STORE=$(TEST_STORE) $(BIN)/python $$file || exit 1; done
+
+tools:
+	@scripts/test-tools --check
+
+# The host side alone: what a user needs.
+$(VENV)/.host: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable .
+	@touch $@
+
+$(VENV)/.dev: $(VENV)/.host
+	$(BIN)/pip install --quiet --disable-pip-version-check --upgrade "pip>=25.1"
+	$(BIN)/pip install --quiet --disable-pip-version-check --group dev
+	@touch $@
+
+# The trainer's tests run on the very wheels that the lock names, taken from the store.
+$(VENV)/.trainer: $(VENV)/.dev locks/torch-cpu/conda-lock.yml
+	REPRISE_STORE=$(TEST_STORE) $(BIN)/reprise fetch torch-cpu --export .cache/artifacts
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index .cache/artifacts/*.whl
+	@touch $@
+
+clean:
+	rm -rf $(VENV) .cache .mypy_cache .ruff_cache .pytest_cache .hypothesis

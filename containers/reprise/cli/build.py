@@ -1,0 +1,59 @@
+"""`reprise build`: lock → image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import JsonOption, ProjectOption, StoreOption, WorkersOption
+
+
+def command(
+    environment: Annotated[str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.")],
+    project: ProjectOption = Path("."),
+    store: StoreOption = None,
+    workers: WorkersOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched and built; write nothing.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Build the image of ENVIRONMENT from its lock, fetching what is missing.
+
+    Example: `reprise build torch-cpu --json`
+    """
+    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.progress import progress
+    from reprise.environments import build_environment, plan_build
+    from reprise.project import Project
+    from reprise.store import Store
+
+    where = Project.find(project)
+    if dry_run:
+        plan = plan_build(where, environment, Store.open(store, create=False))
+        print_json(plan) if as_json else print_rows((key, str(value)) for key, value in plan.items())
+        return
+    with progress() as on_event:
+        image = build_environment(where, environment, Store.open(store), workers=workers, on_event=on_event)
+    layers = [
+        {"name": layer.name, "digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size}
+        for layer in image.layers
+    ]
+    document = {
+        "digest": image.digest,
+        "environment_digest": image.environment_digest,
+        "layers": layers,
+        "built": image.built,
+        "seconds": round(image.seconds, 3),
+    }
+    if as_json:
+        print_json(document)
+    else:
+        print_rows(
+            [
+                ("image", image.digest),
+                ("environment", image.environment_digest),
+                ("layers", f"{len(layers)} ({image.built} built, {len(layers) - image.built} reused)"),
+                ("seconds", f"{image.seconds:.1f}"),
+            ]
+        )

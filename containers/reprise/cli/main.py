@@ -1,0 +1,50 @@
+"""The `reprise` command: its verbs, and the one place where errors become messages and exit codes."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+
+import typer
+
+from reprise.cli import audit, build, demo, fetch, key, lock, sign, train, verify
+from reprise_trainer.errors import RepriseError, StorageError
+
+app = typer.Typer(
+    name="reprise",
+    help="The same lock gives the same image, and the same run gives the same weights; both can be checked.",
+    no_args_is_help=True,
+    rich_markup_mode="markdown",
+    pretty_exceptions_enable=False,
+)
+for verb in (lock, fetch, build, key, sign, verify, train, audit, demo):
+    app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+
+
+def main() -> None:
+    """Run the command line; every expected failure is one message on stderr and a documented exit code."""
+    try:
+        app()
+    except RepriseError as error:
+        _fail(error)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO):
+            raise
+        place = error.filename or "a file"
+        _fail(StorageError(f"cannot use {place}: {error.strerror}", hint="Nothing was left half-written."))
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept, the same command goes on from there", file=sys.stderr)
+        sys.exit(130)  # 128 + SIGINT, as shells say it
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left: no second error at exit
+        sys.exit(141)  # 128 + SIGPIPE
+
+
+def _fail(error: RepriseError) -> None:
+    if "--json" in sys.argv:
+        document = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
+        print(json.dumps({"error": document}, ensure_ascii=False))
+    print(f"error: {error}", file=sys.stderr)
+    sys.exit(error.exit_code)

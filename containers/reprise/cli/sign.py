@@ -1,0 +1,33 @@
+"""`reprise sign`: vouch for an image in the store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import JsonOption, KeyOption, StoreOption
+
+
+def command(
+    image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
+    store: StoreOption = None,
+    key: KeyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Sign IMAGE with your key; the signature lies beside it in the store, as cosign's bundles do.
+
+    Example: `reprise sign torch-cpu`
+    """
+    from reprise.cli.output import print_json, print_rows
+    from reprise.store import Store
+    from reprise.trust.keys import load_or_make_key
+    from reprise.trust.sign import sign_image
+    from reprise_trainer.identity.bundle import key_hint
+
+    opened = Store.open(store, create=False)
+    digest = opened.resolve(image)
+    signing_key = load_or_make_key(key)
+    signature = sign_image(opened, digest, image if image != digest else "image", signing_key)
+    document = {"image": digest, "signature": signature, "key": key_hint(signing_key.public_key())}
+    print_json(document) if as_json else print_rows(document.items())

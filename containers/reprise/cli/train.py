@@ -1,0 +1,47 @@
+"""`reprise train`: run the trainer inside the image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import EngineOption, JsonOption, KeyOption, PolicyOption, ProjectOption, StoreOption
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    engine: EngineOption = "namespaces",
+    output: Annotated[
+        Path | None, typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR")
+    ] = None,
+    project: ProjectOption = Path("."),
+    store: StoreOption = None,
+    key: KeyOption = None,
+    policy: PolicyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train as CONFIG says, inside its signed image, and leave a signed run record.
+
+    The image must be built and signed; a policy that does not hold, or an image that is not what it should be, ends
+    the run before it starts.
+
+    Example: `reprise train examples/fashion-mnist.toml --engine docker`
+    """
+    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.progress import progress
+    from reprise.project import Project
+    from reprise.store import Store
+    from reprise.train import Launcher, train
+    from reprise.trust.keys import load_or_make_key
+    from reprise.trust.policy_file import load_or_make_policy
+
+    signing_key = load_or_make_key(key)
+    launcher = Launcher(Store.open(store), signing_key, load_or_make_policy(signing_key.public_key(), policy), engine)
+    with progress() as on_event:
+        result = train(config, launcher, Project.find(project), output=output, on_event=on_event)
+    if as_json:
+        print_json(result.as_json())
+    else:
+        print_rows((name, str(value)) for name, value in result.as_json().items())

@@ -1,0 +1,22 @@
+"""Progress, as plain dictionaries: functions report, the command line draws.
+
+Every event has a key `event`; the others depend on it:
+
+- `fetch`: `purl`, `bytes` so far, `total` (bytes, 0 when unknown)
+- `layer`: `name`, `state` ("reused" | "started" | "built"), `bytes`, `total` (uncompressed bytes)
+- `unpack`: `name`, `bytes`, `total`
+- `step`: `step`, `steps`, `loss` (a number to show, not to compare)
+- `phase`: `name` of what begins now
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+Event = dict[str, Any]
+OnEvent = Callable[[Event], None]
+
+
+def ignore(event: Event) -> None:
+    """For callers who don't watch."""
