@@ -51,11 +51,14 @@ def verify_image(store: Store, digest: str, policy: Policy) -> VerifyReport:
     Raises:
         NotFoundError: the store does not hold the image.
     """
+    manifest = _manifest_rule(store, digest)
+    if manifest.outcome == "fails":
+        return VerifyReport(digest, (manifest,))
     bundles = [bundle for _, bundle in stored_bundles(store, digest)]
     return VerifyReport(
         digest,
         (
-            _manifest_rule(store, digest),
+            manifest,
             *evaluate(policy, digest, bundles),
             RuleResult("layer contents", "not checked", "the trainer measures every file when the image starts"),
         ),
