@@ -1,0 +1,209 @@
+"""Real tools on loopback: a registry, cosign, and one small signed image in a store."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import requests
+import zstandard
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from reprise.store import Store
+from reprise.trust.keys import make_key
+from reprise.trust.sign import sign_image
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.identity.bundle import public_pem
+from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes, inventory_layer
+
+ROOT = Path(__file__).parents[2]
+ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
+MANIFEST = "application/vnd.oci.image.manifest.v1+json"
+INDEX = "application/vnd.oci.image.index.v1+json"
+
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@dataclass(frozen=True)
+class SignedImage:
+    """An image in a store, tagged `small`, and the key that signed it."""
+
+    store: Store
+    digest: str
+    signature: str
+    key: ec.EllipticCurvePrivateKey
+
+
+@pytest.fixture
+def signed_image(tmp_path: Path) -> SignedImage:
+    store = Store.open(tmp_path / "store")
+    digest = put_image(store, "small")
+    key = make_key()
+    return SignedImage(store, digest, sign_image(store, digest, "small", key), key)
+
+
+def put_image(store: Store, name: str) -> str:
+    """An image as the builder makes them, with one small zstd layer, tagged `name`."""
+    tar = inventory_layer(name.encode() * 100)  # any canonical tar will do
+    layer = zstandard.compress(tar)
+    record = LayerRecord("base", ZSTD_LAYER, store.add(layer), len(layer), sha256_digest(tar), "sha256:" + "0" * 64)
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        "created": "2023-06-10T00:00:00Z",
+        "config": {"Entrypoint": ["/usr/bin/true"], "Labels": {"reprise.lock": "sha256:" + "1" * 64}},
+    }
+    image = image_bytes(Inventory((record,), config))
+    store.add(image.inventory_layer)
+    store.add(image.config)
+    return store.put_manifest(image.manifest, tag=name)
+
+
+@dataclass(frozen=True)
+class Registry:
+    """A running docker-registry, `host` as `127.0.0.1:<port>`; it has no referrers API."""
+
+    host: str
+
+    def push(self, store: Store, digest: str, repository: str) -> str:
+        """Copy an image and the artifacts that point at it; the image's reference."""
+        self._put(store, store.manifest(digest), store.read(digest), repository)
+        entries = []
+        for referrer in store.referrers(digest):
+            body = store.read(referrer["digest"])
+            self._put(store, referrer, body, repository)
+            entries.append({"mediaType": MANIFEST, "digest": referrer["digest"], "size": len(body)})
+        # OCI distribution spec v1.1, "referrers tag schema"
+        self._put_manifest(
+            repository,
+            digest.replace(":", "-"),
+            INDEX,
+            requests.models.complexjson.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(),
+        )
+        return f"{self.host}/{repository}@{digest}"
+
+    def _put(self, store: Store, manifest: dict, body: bytes, repository: str) -> None:  # type: ignore[type-arg]
+        for blob in (manifest["config"], *manifest["layers"]):
+            start = requests.post(f"http://{self.host}/v2/{repository}/blobs/uploads/", timeout=10)
+            start.raise_for_status()
+            requests.put(
+                start.headers["Location"],
+                params={"digest": blob["digest"]},
+                data=store.read(blob["digest"]),
+                timeout=10,
+            ).raise_for_status()
+        self._put_manifest(repository, sha256_digest(body), MANIFEST, body)
+
+    def _put_manifest(self, repository: str, reference: str, media_type: str, body: bytes) -> None:
+        requests.put(
+            f"http://{self.host}/v2/{repository}/manifests/{reference}",
+            data=body,
+            headers={"Content-Type": media_type},
+            timeout=10,
+        ).raise_for_status()
+
+
+@pytest.fixture(scope="session")
+def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
+    folder = tmp_path_factory.mktemp("registry")
+    host = f"127.0.0.1:{free_port()}"
+    (folder / "config.yml").write_text(
+        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
+        f"http: {{addr: '{host}'}}\n"
+    )
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            ["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=subprocess.STDOUT
+        )
+    try:
+        wait_for(lambda: requests.get(f"http://{host}/v2/", timeout=1).ok, folder / "log")
+        yield Registry(host)
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """`docker`, talking to a daemon of its own."""
+    folder = tmp_path_factory.mktemp("dockerd")
+    address = f"unix://{folder}/docker.sock"
+    command = ["/usr/sbin/dockerd", "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
+    command += ["--pidfile", f"{folder}/pid", "--iptables=false", "--bridge=none"]
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+    run = runner("docker", env={**os.environ, "DOCKER_HOST": address})
+    try:
+        wait_for(lambda: run("version", check=False).returncode == 0, folder / "log")
+        yield run
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+@pytest.fixture
+def skopeo() -> Run:
+    return runner("skopeo")
+
+
+@pytest.fixture
+def podman(tmp_path: Path) -> Iterator[Run]:
+    """`podman`, with a storage of its own; it wants a short path for what it keeps while it runs."""
+    with tempfile.TemporaryDirectory(prefix="podman-") as short:
+        yield runner("podman", "--root", f"{tmp_path}/podman", "--runroot", short, "--storage-driver", "vfs")
+
+
+@pytest.fixture(scope="session")
+def cosign(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """cosign 3, in a home of its own and with no way to the network but loopback that it would need."""
+    script = subprocess.run([ROOT / "scripts/get-cosign"], check=True, stdout=subprocess.PIPE, text=True)
+    home = tmp_path_factory.mktemp("cosign-home")
+    return runner(script.stdout.strip(), env={"HOME": str(home), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""})
+
+
+@pytest.fixture
+def cosign_key_options(tmp_path: Path, signed_image: SignedImage) -> list[str]:
+    """cosign's options for an own key, offline: an empty trust root, and no log entry asked for."""
+    return key_options(tmp_path, signed_image.key)
+
+
+def key_options(folder: Path, key: ec.EllipticCurvePrivateKey) -> list[str]:
+    public, root = folder / "key.pub", folder / "trusted-root.json"
+    public.write_text(public_pem(key.public_key()))
+    root.write_text('{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')
+    return ["--key", str(public), "--trusted-root", str(root), "--insecure-ignore-tlog=true"]
+
+
+def runner(*prefix: str, env: dict[str, str] | None = None) -> Run:
+    def run(*arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run([*prefix, *arguments], check=False, capture_output=True, text=True, env=env, timeout=120)
+        assert done.returncode == 0 or not check, f"{prefix[0]} {' '.join(arguments)}\n{done.stdout}\n{done.stderr}"
+        return done
+
+    return run
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        port: int = listener.getsockname()[1]
+        return port
+
+
+def wait_for(ready: Callable[[], bool], log: Path, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        try:
+            if ready():
+                return
+        except requests.ConnectionError:
+            pass
+        time.sleep(0.1)
+    raise TimeoutError(f"not ready in {seconds} s:\n{log.read_text()[-3000:]}")
