@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
+from reprise.lock.apt_client import configured_mirrors
 from reprise.lock.model import Artifact, DebianPart
 from reprise_trainer.errors import InputError, SystemFailureError, UnavailableError
 
@@ -49,7 +50,7 @@ def solve(part: DebianPart, mirror: str = "") -> DebianSolution:
     """
     if shutil.which("apt-get") is None:
         raise SystemFailureError("apt-get is not on this machine", hint="solve the lock on Debian or Ubuntu")
-    mirror = mirror or configured_mirror(part.suite)
+    mirror = mirror or next(iter(configured_mirrors(part.suite)), "")
     if not mirror:
         raise UnavailableError(
             f"apt on this machine has no mirror of Debian {part.suite}",
@@ -60,19 +61,6 @@ def solve(part: DebianPart, mirror: str = "") -> DebianSolution:
         apt.update()
         apt.assume(part.assume)
         return DebianSolution(part.suite, apt.release_date(), tuple(apt.resolve(part.packages)))
-
-
-def configured_mirror(suite: str) -> str:
-    """The archive that the machine's apt reads `suite` from; empty where it has none (or there is no apt)."""
-    if shutil.which("apt-get") is None:
-        return ""
-    answer = subprocess.run(
-        ["apt-get", "indextargets", "--format", "$(REPO_URI)", "Created-By: Packages", f"Codename: {suite}"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    return next(iter(answer.stdout.split()), "")
 
 
 class _PrivateApt:
@@ -158,7 +146,7 @@ class _PrivateApt:
 
 
 def _fields(entry: str) -> dict[str, str]:
-    """The one-line fields of a stanza of a Packages file (Debian policy, chapter 5); continuation lines are left out."""
+    """The one-line fields of a stanza of a Packages file (Debian policy, chapter 5), without continuation lines."""
     lines = (line.partition(":") for line in entry.splitlines() if not line.startswith((" ", "\t")))
     return {key: value.strip() for key, _, value in lines}
 

@@ -61,8 +61,11 @@ class Artifact:
     @property
     def file_name(self) -> str:
         """The file's own name: the purl's `file_name` where it has one, else the last part of the pool path."""
-        names = parse_qs(self.purl.partition("?")[2]).get("file_name")
-        return names[0] if names else self.location.rpartition("/")[2]
+        return self.qualifier("file_name") or self.location.rpartition("/")[2]
+
+    def qualifier(self, key: str) -> str:
+        """The value of a qualifier of the purl (`arch`, `distro`, `file_name`); empty where it has none."""
+        return parse_qs(self.purl.partition("?")[2]).get(key, [""])[0]
 
     def _path(self) -> str:
         return self.purl.partition("?")[0].partition("#")[0]

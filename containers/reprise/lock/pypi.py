@@ -49,7 +49,8 @@ def solve(requirements: Sequence[str], target: Target, category: str = "main") -
     wanted = [_requirement(text) for text in requirements]
     extra: list[str] = []
     for _ in range(_ROUNDS):
-        entries = {canonicalize_name(e["metadata"]["name"]): e for e in _report([*requirements, *extra], target)}
+        report = _report([*requirements, *extra], target)
+        entries = {str(canonicalize_name(entry["metadata"]["name"])): entry for entry in report}
         reached, missing = _closure(wanted, entries, target)
         if not missing:
             return [_wheel(entries[name], reached[name], category) for name in sorted(reached)]
@@ -99,7 +100,7 @@ def _closure(
     queue = [each for each in wanted if _applies(each, target, "")]
     while queue:
         requirement = queue.pop()
-        name = canonicalize_name(requirement.name)
+        name = str(canonicalize_name(requirement.name))
         if name not in entries:
             missing.append(str(requirement).partition(";")[0].strip())
             continue

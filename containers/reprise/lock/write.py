@@ -9,7 +9,6 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.artifacts.pip_sources import remote_size
 from reprise.lock import debian, pypi
 from reprise.lock.model import (
     CONDA_LOCK,
@@ -21,6 +20,7 @@ from reprise.lock.model import (
     Lock,
     PlannedLayer,
 )
+from reprise.lock.pip_client import remote_sizes
 from reprise.lock.plan import plan_layers
 from reprise.lock.read import read_environment, read_lock
 from reprise.lock.target import target_of
@@ -57,7 +57,8 @@ def lock_environment(
     build = pypi.solve(environment.pypi.build, target, "build") if environment.pypi.build else []
     on_event({"event": "solve", "part": "sizes"})
     sizes = {each.purl: each.size for each in packages.packages}
-    sizes |= {each.artifact.purl: remote_size(each.url) for each in wheels}
+    by_url = remote_sizes(each.url for each in wheels)
+    sizes |= {each.artifact.purl: by_url[each.url] for each in wheels}
     layers = plan_layers([*packages.packages, *(each.artifact for each in wheels)], sizes)
     files = {
         CONDA_SPEC: conda_spec(environment),

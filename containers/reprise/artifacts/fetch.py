@@ -1,0 +1,72 @@
+"""Bring a lock's artifacts into the store. Nothing slow is imported before something is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from reprise.lock.model import Artifact, Sources
+from reprise.store.layout import Store
+
+OnEvent = Callable[[Mapping[str, Any]], None]
+
+WORKERS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """One artifact that came in: `size` in bytes, and the address that had it (without credentials; empty when
+    another process brought it meanwhile, or an earlier one left it complete)."""
+
+    purl: str
+    size: int
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class FetchReport:
+    """What a fetch did: the purls that the store had already, and what came in."""
+
+    present: tuple[str, ...]
+    fetched: tuple[Fetched, ...]
+
+    @property
+    def bytes(self) -> int:
+        return sum(each.size for each in self.fetched)
+
+
+def fetch(
+    artifacts: Iterable[Artifact],
+    store: Store,
+    sources: Sources,
+    *,
+    on_event: OnEvent = lambda event: None,
+    workers: int = WORKERS,
+) -> FetchReport:
+    """Make the store hold every artifact: what it lacks comes from the first place that has the right bytes.
+
+    Places are asked in this order: this machine's pip (find-links, indexes), its apt, then `sources`. An artifact
+    that can't be had does not keep the others from coming in.
+
+    Args:
+        artifacts: duplicates are fetched once.
+        store: holds what is complete; unfinished downloads stay in its folder of partial files and go on next time.
+        sources: the environment's own sources.
+        on_event: called by one thread at a time with {"event": "fetch", "purl", "bytes", "total"}, sizes in bytes so
+            far and in all (0 while unknown); the last of an artifact has both equal.
+        workers: downloads at a time.
+
+    Raises:
+        UnavailableError: nobody has an artifact; the message says who was asked.
+        InputError: an artifact's bytes have another hash wherever they are.
+        StorageError: the store can't be written.
+    """
+    wanted = {each.digest: each for each in artifacts}
+    missing = [each for digest, each in wanted.items() if not store.has(digest)]
+    present = tuple(each.purl for each in wanted.values() if each not in missing)
+    if not missing:
+        return FetchReport(present, ())
+    from reprise.artifacts.fetcher import fetch_missing  # it imports HTTP clients, a fifth of a second
+
+    return FetchReport(present, fetch_missing(missing, store, sources, on_event, workers))
