@@ -1,0 +1,167 @@
+"""The engine `docker`: the daemon runs the image, from an archive that is made as it is sent.
+
+Docker before 23 can't unpack zstd layers, and a registry is one thing more that can fail, so the image goes in by
+`docker load`. What Docker calls the image's ID is never looked at: it changed with Docker 29. The digest that the
+trainer measures inside decides.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+import docker
+from docker.errors import APIError, DockerException, ImageNotFound
+from docker.types import Mount
+from requests.exceptions import RequestException
+
+from reprise.engine.interface import GRACE_SECONDS, ImageRef, Layer, OnLine, Process, RunFolders
+from reprise.engine.layer_stream import open_layer
+from reprise.store import Store
+from reprise_trainer.canonical import canonical_json
+from reprise_trainer.errors import SystemFailureError
+
+REPOSITORY = "reprise"
+TMPFS = {"/tmp": "rw,nosuid,nodev,noexec,mode=1777", "/var/tmp": "rw,nosuid,nodev,noexec,mode=1777"}
+SHARED_MEMORY_BYTES = 1 << 30
+"""Size limit of /dev/shm: Docker's own 64 MiB are too few for data that processes share."""
+
+_MTIME = 0
+_BLOCK = 512
+
+
+class DockerEngine:
+    """See `interface.Engine`. The daemon is the one that the docker command would use (DOCKER_HOST)."""
+
+    def run(self, image: ImageRef, folders: RunFolders, *, on_line: OnLine, on_error_line: OnLine) -> int:
+        """See `interface.Engine.run`."""
+        with _client() as client:
+            tag = load_image(client, image)
+            container = _create(client, tag, image.process(), folders)
+            try:
+                output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
+                container.start()
+                _pass_lines(output, on_line, on_error_line)
+                return int(container.wait()["StatusCode"])
+            except (KeyboardInterrupt, SystemExit):
+                _interrupt(container)
+                raise
+            finally:
+                with suppress(DockerException, RequestException):
+                    container.remove(force=True)
+
+
+def load_image(client: Any, image: ImageRef) -> str:
+    """Put `image` into the daemon, unless it is there; the tag that it has there."""
+    tag = f"{REPOSITORY}:{image.digest.removeprefix('sha256:')}"
+    with suppress(ImageNotFound):
+        client.images.get(tag)
+        return tag
+    for _ in client.api.load_image(image_archive(image, tag)):
+        pass  # progress, and errors, which the SDK raises
+    return tag
+
+
+def image_archive(image: ImageRef, tag: str) -> Iterator[bytes]:
+    """The archive that `docker load` takes (Docker image spec v1.2), in pieces: nothing is kept on disk or in memory.
+
+    A tar header names its file's size before the bytes come, so each layer is decompressed twice.
+    """
+    layers = image.layers()
+    config = image.config_bytes()
+    config_name = f"{image.digest.removeprefix('sha256:')}.json"
+    names = [f"{layer.diff_id.removeprefix('sha256:')}/layer.tar" for layer in layers]
+    manifest = canonical_json([{"Config": config_name, "RepoTags": [tag], "Layers": names}])
+    yield from _member("manifest.json", len(manifest), [manifest])
+    yield from _member(config_name, len(config), [config])
+    for name, layer in dict(zip(names, layers, strict=True)).items():
+        yield from _member(name, _uncompressed_size(image.store, layer), _layer_pieces(image.store, layer))
+    yield bytes(2 * _BLOCK)
+
+
+def _uncompressed_size(store: Store, layer: Layer) -> int:
+    with open_layer(store, layer) as stream:
+        stream.finish()
+        return stream.length
+
+
+def _layer_pieces(store: Store, layer: Layer) -> Iterator[bytes]:
+    with open_layer(store, layer) as stream:
+        while piece := stream.read():
+            yield piece
+
+
+def _member(name: str, size: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
+    info = tarfile.TarInfo(name)
+    info.size, info.mtime = size, _MTIME
+    yield info.tobuf(tarfile.GNU_FORMAT)  # sizes above 8 GiB too
+    yield from pieces
+    yield bytes(-size % _BLOCK)
+
+
+@contextmanager
+def _client() -> Iterator[Any]:
+    """The daemon's client; its failures become ours."""
+    try:
+        client = docker.from_env(timeout=600)
+        try:
+            client.ping()
+            yield client
+        finally:
+            client.close()
+    except (DockerException, RequestException) as error:
+        explanation = error.explanation if isinstance(error, APIError) and error.explanation else error
+        raise SystemFailureError(
+            f"the engine `docker` failed: {explanation}",
+            hint="Check `docker info` (is the daemon running, may this user use it?), or use --engine namespaces.",
+        ) from error
+
+
+def _create(client: Any, tag: str, process: Process, folders: RunFolders) -> Any:
+    """A container that is the image and the run's folders, and nothing else that Docker lets us leave out."""
+    mounts = [
+        Mount("/run/reprise", str(folders.launch.resolve()), type="bind", read_only=True),
+        Mount("/data", str(folders.data.resolve()), type="bind", read_only=True),
+        Mount("/output", str(folders.output.resolve()), type="bind"),
+    ]
+    return client.containers.create(
+        tag,
+        user=f"{process.user[0]}:{process.user[1]}",
+        mounts=mounts,
+        read_only=True,
+        tmpfs=TMPFS,
+        shm_size=SHARED_MEMORY_BYTES,
+        network_mode="none",
+        hostname="reprise",
+        cap_drop=["ALL"],
+        # The container's root is not the owner of a user's private folders; without this it could not read them.
+        cap_add=["DAC_OVERRIDE"] if os.geteuid() != 0 else [],
+        security_opt=["no-new-privileges"],
+    )
+
+
+def _interrupt(container: Any) -> None:
+    """Let the run end by itself, for a while; removing the container kills it."""
+    with suppress(DockerException, RequestException):
+        container.kill("SIGINT")
+        container.wait(timeout=GRACE_SECONDS)
+
+
+def _pass_lines(output: Iterable[tuple[bytes | None, bytes | None]], on_line: OnLine, on_error_line: OnLine) -> None:
+    sinks = ((io.BytesIO(), on_line), (io.BytesIO(), on_error_line))
+    for pieces in output:
+        for piece, (rest, sink) in zip(pieces, sinks, strict=True):
+            if piece:
+                *lines, last = (rest.getvalue() + piece).split(b"\n")
+                for line in lines:
+                    sink(line.decode("utf-8", "replace"))
+                rest.seek(0)
+                rest.truncate()
+                rest.write(last)
+    for rest, sink in sinks:
+        if rest.getvalue():
+            sink(rest.getvalue().decode("utf-8", "replace"))

@@ -1,0 +1,76 @@
+"""The launch folder on the host: written for one run, private, and gone afterwards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprise_trainer.durable import storage_error
+from reprise_trainer.identity.launch import (
+    BUNDLE_FILE,
+    CONFIG_FILE,
+    DELEGATION_FILE,
+    LAUNCH_FILE,
+    POLICY_FILE,
+    RUN_KEY_FILE,
+    Launch,
+    encode_launch,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchContents:
+    """What a run is told: the launch itself, run.toml's bytes, the image's bundle, the delegation's bundle, the run's
+    private key (PEM) and the policy (TOML)."""
+
+    launch: Launch
+    config: bytes
+    image_bundle: bytes
+    delegation: bytes
+    run_key: bytes
+    policy: bytes
+
+
+@contextmanager
+def launch_folder(contents: LaunchContents, *, parent: Path | None = None) -> Iterator[Path]:
+    """A folder (0700) with the launch's files, for as long as the block runs.
+
+    Args:
+        contents: what goes in.
+        parent: where the folder is made; the system's folder for temporary files by default.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    files = {
+        LAUNCH_FILE: encode_launch(contents.launch),
+        CONFIG_FILE: contents.config,
+        BUNDLE_FILE: contents.image_bundle,
+        DELEGATION_FILE: contents.delegation,
+        RUN_KEY_FILE: contents.run_key,
+        POLICY_FILE: contents.policy,
+    }
+    try:
+        folder = Path(tempfile.mkdtemp(prefix="reprise-launch-", dir=parent))
+    except OSError as error:
+        raise storage_error(error, parent or Path(tempfile.gettempdir())) from error
+    try:
+        for name, data in files.items():
+            _write(folder / name, data, 0o400 if name == RUN_KEY_FILE else 0o444)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(path: Path, data: bytes, mode: int) -> None:
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+    except OSError as error:
+        raise storage_error(error, path) from error

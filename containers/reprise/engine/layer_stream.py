@@ -1,0 +1,89 @@
+"""A layer's uncompressed tar as a stream that checks itself: bounded in length, its digest must be the diff_id."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import BinaryIO
+
+import zstandard
+
+from reprise.engine.interface import Layer
+from reprise.store import Store
+from reprise_trainer.errors import InputError
+
+CHUNK = 1 << 20
+
+_PLAIN = ("application/vnd.oci.image.layer.v1.tar",)
+_ZSTD = ("application/vnd.oci.image.layer.v1.tar+zstd",)
+_GZIP = ("application/vnd.oci.image.layer.v1.tar+gzip",)
+
+
+def size_limit(layer: Layer) -> int:
+    """Bytes that a layer may unpack to: 200 times its blob and 1 GiB, so that a small blob can't fill a disk."""
+    return 200 * layer.size + (1 << 30)
+
+
+class LayerStream:
+    """Reads a layer's tar; `read` only, as tarfile's stream mode wants it."""
+
+    def __init__(self, source: BinaryIO, layer: Layer) -> None:
+        self._source = source
+        self._layer = layer
+        self._hash = hashlib.sha256()
+        self._limit = size_limit(layer)
+        self.length = 0
+
+    def read(self, count: int = CHUNK) -> bytes:
+        """Up to `count` bytes; empty at the end.
+
+        Raises:
+            InputError: the layer is longer than its limit, or damaged.
+        """
+        try:
+            data = self._source.read(count)
+        except (OSError, EOFError, zstandard.ZstdError) as error:
+            raise InputError(f"layer {self._layer.digest} can't be unpacked: {error}") from error
+        self._hash.update(data)
+        self.length += len(data)
+        if self.length > self._limit:
+            raise InputError(f"layer {self._layer.digest} unpacks to more than {self._limit:,} bytes")
+        return data
+
+    def finish(self) -> None:
+        """Read what is left, and compare the digest.
+
+        Raises:
+            InputError: the tar is not the one that the image's config names.
+        """
+        while self.read():
+            pass
+        found = f"sha256:{self._hash.hexdigest()}"
+        if found != self._layer.diff_id:
+            raise InputError(
+                f"layer {self._layer.digest} unpacks to {found}, the image's config says {self._layer.diff_id}"
+            )
+
+
+@contextmanager
+def open_layer(store: Store, layer: Layer) -> Iterator[LayerStream]:
+    """The layer's tar, decompressed as it is read.
+
+    Raises:
+        NotFoundError: the store does not hold the layer.
+        InputError: a media type that is not a layer's.
+    """
+    with store.path(layer.digest).open("rb") as file:
+        if layer.media_type in _PLAIN:
+            yield LayerStream(file, layer)
+        elif layer.media_type in _ZSTD:
+            with zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK) as reader:
+                yield LayerStream(reader, layer)
+        elif layer.media_type in _GZIP:
+            import gzip
+
+            with gzip.open(file) as unzipped:
+                yield LayerStream(unzipped, layer)  # type: ignore[arg-type]
+        else:
+            raise InputError(f"layer {layer.digest} has media type {layer.media_type!r}, which is not a layer's")

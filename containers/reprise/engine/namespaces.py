@@ -1,0 +1,214 @@
+"""The engine without a daemon: user, mount, pid, net, ipc and uts namespaces of the kernel, made by an own helper."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import IO, Any
+
+from reprise.engine import namespace_init
+from reprise.engine.interface import GRACE_SECONDS, ImageRef, OnLine, RunFolders
+from reprise.engine.unpack import flat_copy, unpack_layers, unpacked_folder
+from reprise_trainer.durable import storage_error
+from reprise_trainer.errors import InputError, SystemFailureError
+
+PAGE_BYTES = 4096
+"""What mount(2) reads of its options."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What `namespace_init` does, in its words. `mounts` are (source, point relative to the root, writable)."""
+
+    arguments: tuple[str, ...]
+    environment: tuple[str, ...]
+    user: tuple[int, int]
+    folder: str
+    layers_folder: str
+    layers: tuple[str, ...]
+    mounts: tuple[tuple[str, str, bool], ...]
+    flat: str = ""
+    user_namespace: bool = True
+    root: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Failure:
+    """What the helper could not do."""
+
+    step: str
+    errno: int
+    what: str
+    call: str
+
+    @property
+    def of_overlay(self) -> bool:
+        return self.call.startswith("mount overlay")
+
+    @property
+    def of_user_namespace(self) -> bool:
+        return self.step == "namespaces"
+
+
+class NamespacesEngine:
+    """See `interface.Engine`."""
+
+    def run(self, image: ImageRef, folders: RunFolders, *, on_line: OnLine, on_error_line: OnLine) -> int:
+        """See `interface.Engine.run`."""
+        return run_plan(make_plan(image, folders), image, on_line=on_line, on_error_line=on_error_line)
+
+
+def make_plan(image: ImageRef, folders: RunFolders) -> Plan:
+    """Unpack what is missing, and say how the image is to be run."""
+    process = image.process()
+    names = tuple(unpack_layers(image.store, image.layers()))
+    if sum(len(name) + 1 for name in names) + len("lowerdir=") >= PAGE_BYTES:
+        raise InputError(f"image {image.digest} has {len(names)} layers, too many to mount as one root")
+    return Plan(
+        arguments=process.arguments,
+        environment=process.environment,
+        user=process.user,
+        folder=process.folder,
+        layers_folder=str(unpacked_folder(image.store).resolve()),
+        layers=names,
+        mounts=(
+            (str(folders.launch.resolve()), "run/reprise", False),
+            (str(folders.data.resolve()), "data", False),
+            (str(folders.output.resolve()), "output", True),
+        ),
+    )
+
+
+def run_plan(plan: Plan, image: ImageRef, *, on_line: OnLine, on_error_line: OnLine) -> int:
+    """Run a plan; where the system has no overlay or no user namespaces, do without them.
+
+    Raises:
+        SystemFailureError: it does not work without either.
+    """
+    result = _attempt(plan, on_line, on_error_line)
+    if isinstance(result, _Failure) and result.of_user_namespace and os.geteuid() == 0:
+        plan = replace(plan, user_namespace=False)  # root may make the others without one
+        result = _attempt(plan, on_line, on_error_line)
+    if isinstance(result, _Failure) and result.of_overlay:
+        plan = replace(plan, flat=str(flat_copy(image, plan.layers).resolve()))
+        result = _attempt(plan, on_line, on_error_line)
+    if isinstance(result, _Failure):
+        raise _system_failure(result)
+    return result
+
+
+def _attempt(plan: Plan, on_line: OnLine, on_error_line: OnLine) -> int | _Failure:
+    with _mount_point() as root:
+        reader, writer = os.pipe()
+        document = {**asdict(replace(plan, root=str(root))), "status": writer, "parent": os.getpid()}
+        try:
+            helper = _start_helper(document, writer)
+        finally:
+            os.close(writer)
+        with os.fdopen(reader, "rb") as status, helper:
+            try:
+                return _follow(helper, status, on_line, on_error_line)
+            except BaseException:
+                _end(helper)
+                raise
+
+
+def _start_helper(document: dict[str, Any], writer: int) -> subprocess.Popen[bytes]:
+    helper = subprocess.Popen(
+        [sys.executable, "-I", namespace_init.__file__],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        pass_fds=[writer],
+        start_new_session=True,  # the terminal's Ctrl-C comes to us alone, and we pass it on
+    )
+    assert helper.stdin
+    helper.stdin.write(json.dumps(document).encode())
+    helper.stdin.close()
+    return helper
+
+
+def _follow(
+    helper: subprocess.Popen[bytes], status: IO[bytes], on_line: OnLine, on_error_line: OnLine
+) -> int | _Failure:
+    assert helper.stdout and helper.stderr
+    errors = threading.Thread(target=_pass_lines, args=(helper.stderr, on_error_line), daemon=True)
+    errors.start()
+    report = status.read()
+    if report:
+        helper.wait()
+        errors.join()
+        return _Failure(**json.loads(report))
+    _pass_lines(helper.stdout, on_line)
+    errors.join()
+    return helper.wait()
+
+
+def _pass_lines(stream: IO[bytes], on_line: OnLine) -> None:
+    for line in stream:
+        on_line(line.decode("utf-8", "replace").rstrip("\n"))
+
+
+def _end(helper: subprocess.Popen[bytes]) -> None:
+    """Interrupt the run, and kill it if it does not end in time."""
+    helper.send_signal(signal.SIGINT)
+    try:
+        helper.wait(GRACE_SECONDS)
+    except subprocess.TimeoutExpired:
+        helper.kill()  # its children die with it
+
+
+@contextmanager
+def _mount_point() -> Iterator[Path]:
+    """An empty folder to mount on; nothing is ever seen mounted there outside the helper's namespace."""
+    try:
+        root = Path(tempfile.mkdtemp(prefix="reprise-root-"))
+    except OSError as error:
+        raise storage_error(error, Path(tempfile.gettempdir())) from error
+    try:
+        yield root
+    finally:
+        root.rmdir()
+
+
+def _system_failure(failure: _Failure) -> SystemFailureError:
+    return SystemFailureError(
+        f"the engine `namespaces` can't start a run here: {failure.call or failure.step}: {failure.what}",
+        hint=_hint(failure),
+    )
+
+
+def _hint(failure: _Failure) -> str:
+    """What to do, by the system's own switches."""
+    if _sysctl("kernel/apparmor_restrict_unprivileged_userns") == "1" and os.geteuid() != 0:
+        return (
+            "AppArmor denies user namespaces to programs without a profile (Ubuntu 23.10 and later). Either run\n"
+            "  sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0\n"
+            "or use another engine: --engine docker"
+        )
+    if _sysctl("kernel/unprivileged_userns_clone") == "0":
+        return "Run `sudo sysctl kernel.unprivileged_userns_clone=1`, or use another engine: --engine docker"
+    if _sysctl("user/max_user_namespaces") == "0":
+        return "Run `sudo sysctl user.max_user_namespaces=10000`, or use another engine: --engine docker"
+    if failure.errno in (errno.EPERM, errno.EACCES):
+        return (
+            "Inside a container this needs its runtime's leave (podman and docker: --privileged); else --engine docker"
+        )
+    return "Use another engine: --engine docker"
+
+
+def _sysctl(name: str) -> str:
+    try:
+        return Path("/proc/sys", name).read_text().strip()
+    except OSError:
+        return ""

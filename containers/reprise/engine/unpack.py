@@ -1,0 +1,174 @@
+"""Layers as folders: each is unpacked once, into the store's cache, and never changed after."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import shutil
+import tarfile
+import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from reprise.engine.interface import ImageRef, Layer
+from reprise.engine.layer_stream import CHUNK, LayerStream, open_layer
+from reprise.store import Store
+from reprise_trainer.durable import storage_error
+from reprise_trainer.errors import InputError
+
+
+def unpacked_folder(store: Store) -> Path:
+    """Where unpacked layers are: one folder each, named by the diff_id's hex digits."""
+    return store.cache / "unpacked"
+
+
+def unpack_layers(store: Store, layers: Sequence[Layer], *, workers: int | None = None) -> list[str]:
+    """Unpack the layers that are not unpacked yet, several at once; their names in `unpacked_folder`.
+
+    Raises:
+        InputError: a layer holds what an image's layer must not: a path outside the root, a device, a whiteout; or
+            its tar is not the one that the config names.
+        StorageError: the disk is full, or cannot be written.
+    """
+    folder = unpacked_folder(store)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    by_name = {layer.diff_id.removeprefix("sha256:"): layer for layer in layers}
+    missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
+    missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first, so that it is not waited for
+    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0]), missing))
+    return [layer.diff_id.removeprefix("sha256:") for layer in layers]
+
+
+def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
+    """The whole image as one folder, for systems that don't mount overlays; its files are links to the layers'.
+
+    Args:
+        image: the image.
+        names: its unpacked layers, lowest first, as `unpack_layers` gives them.
+    """
+    folder = unpacked_folder(image.store)
+    target = folder / f"image-{image.digest.removeprefix('sha256:')}"
+    if target.is_dir():
+        return target
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
+        try:
+            for name in names:
+                _link_tree(folder / name, aside)
+            aside.chmod(0o755)
+            _put(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(error, target) from error
+    return target
+
+
+def _link_tree(source: Path, target: Path) -> None:
+    """Add a layer to a merged tree. What is there already is the same: the builder refuses two files for one path."""
+    with os.scandir(source) as entries:
+        for entry in entries:
+            place = target / entry.name
+            if entry.is_dir(follow_symlinks=False):
+                place.mkdir(exist_ok=True)
+                _link_tree(Path(entry.path), place)
+            elif not os.path.lexists(place):
+                os.link(entry.path, place, follow_symlinks=False)
+    shutil.copystat(source, target)
+
+
+def _unpack_layer(store: Store, layer: Layer, target: Path) -> None:
+    try:
+        aside = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
+        try:
+            with open_layer(store, layer) as stream:
+                _extract(stream, aside, layer)
+                stream.finish()
+            aside.chmod(0o755)
+            _put(aside, target)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+    except OSError as error:
+        raise storage_error(error, target) from error
+
+
+def _put(aside: Path, target: Path) -> None:
+    """Rename into place; somebody else may have been faster, with the same content."""
+    try:
+        aside.rename(target)
+    except OSError:
+        if not target.is_dir():
+            raise
+
+
+def _extract(stream: LayerStream, root: Path, layer: Layer) -> None:
+    """Write a layer's files beneath `root`.
+
+    A path's parent must be a folder that this layer made before, so no path can go through a link.
+    """
+    folders = {""}
+    times: list[tuple[Path, int, int]] = []
+    try:
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
+            for member in archive:
+                path = _checked_path(member, folders, layer)
+                if not path:
+                    continue
+                _write_member(archive, member, root / path)
+                if member.isdir():
+                    folders.add(path)
+                    times.append((root / path, member.mode, int(member.mtime)))
+    except tarfile.TarError as error:
+        raise InputError(f"layer {layer.digest} is not a tar archive: {error}") from error
+    for folder, mode, mtime in reversed(times):  # last: writing into a folder changes its time
+        folder.chmod(mode & 0o7777)
+        os.utime(folder, (mtime, mtime))
+
+
+def _checked_path(member: tarfile.TarInfo, folders: set[str], layer: Layer) -> str:
+    """The member's path relative to the root, empty for the root itself; refuses what no layer of ours holds."""
+    path = member.name.removeprefix("./").rstrip("/")
+    if path in ("", "."):
+        return ""
+
+    def refuse(why: str) -> InputError:
+        return InputError(f"layer {layer.digest} holds {member.name!r}: {why}")
+
+    parent, name = posixpath.split(path)
+    if path.startswith("/") or posixpath.normpath(path) != path or ".." in path.split("/"):
+        raise refuse("not a path beneath the root")
+    if not (member.isreg() or member.isdir() or member.issym()):
+        raise refuse("neither a file, nor a folder, nor a symlink")
+    if name.startswith(".wh."):
+        raise refuse("a whiteout, which an image of this kind does not have")
+    if parent not in folders:
+        raise refuse("its parent is not a folder of this layer")
+    if path in folders and not member.isdir():
+        raise refuse("it replaces a folder")
+    if member.issym() and not member.linkname.startswith("/"):
+        target = posixpath.normpath(posixpath.join(parent, member.linkname))
+        if target.split("/")[0] == "..":
+            raise refuse(f"a link that leaves the root ({member.linkname})")
+    return path
+
+
+def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+    mtime = int(member.mtime)
+    if member.isdir():
+        target.mkdir(mode=0o700, exist_ok=True)
+    elif member.issym():
+        target.symlink_to(member.linkname)
+        os.utime(target, (mtime, mtime), follow_symlinks=False)
+    else:
+        source = archive.extractfile(member)
+        assert source is not None
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        with os.fdopen(os.open(target, flags, 0o600), "wb", buffering=0) as file:
+            shutil.copyfileobj(source, file, CHUNK)
+            os.fchmod(file.fileno(), member.mode & 0o7777)
+            os.utime(file.fileno(), (mtime, mtime))

@@ -1,0 +1,84 @@
+"""The launch folder: what the launcher hands to a run, read-only, beside the image. Both sides use these names.
+
+launch.json is canonical JSON; policy, configuration, bundles and the run's key are files of their own.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from reprise_trainer.canonical import DIGEST_PATTERN, canonical_json
+from reprise_trainer.errors import InputError, RefusedError
+
+FORMAT = 1
+
+MOUNTED_AT = Path("/run/reprise")
+DATA = Path("/data")
+OUTPUT = Path("/output")
+
+LAUNCH_FILE = "launch.json"
+CONFIG_FILE = "run.toml"
+BUNDLE_FILE = "image.sigstore.json"
+DELEGATION_FILE = "delegation.sigstore.json"
+RUN_KEY_FILE = "run-key.pem"
+POLICY_FILE = "policy.toml"
+
+ENGINES = ("namespaces", "docker", "inside")
+EVENT_FORMS = ("text", "json")
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """What the launcher says about a run: image and snapshot digest (`sha256:<hex>`), the run's id, which engine runs
+    it, and whether events go to stdout as text or as JSON lines."""
+
+    image: str
+    snapshot: str
+    run: str
+    engine: str
+    events: str = "text"
+
+
+def encode_launch(launch: Launch) -> bytes:
+    """Canonical bytes of launch.json."""
+    return canonical_json({"format": FORMAT, **asdict(launch)})
+
+
+def decode_launch(data: bytes) -> Launch:
+    """The launch in launch.json's bytes.
+
+    Raises:
+        InputError: not a launch of this format.
+    """
+    try:
+        document = json.loads(data)
+        version = document.pop("format")
+        if version != FORMAT:
+            raise InputError(f"{LAUNCH_FILE} has format {version!r}, this version reads format {FORMAT}")
+        launch = Launch(**document)
+        fits = (
+            all(isinstance(value, str) for value in document.values())
+            and DIGEST_PATTERN.match(launch.image)
+            and DIGEST_PATTERN.match(launch.snapshot)
+            and launch.engine in ENGINES
+            and launch.events in EVENT_FORMS
+        )
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InputError(f"{LAUNCH_FILE} is malformed: {error}") from error
+    if not fits:
+        raise InputError(f"{LAUNCH_FILE} is malformed: a digest, the engine or the form of events is not one we know")
+    return launch
+
+
+def read_launch_file(folder: Path, name: str, what: str) -> bytes:
+    """A file of the launch folder.
+
+    Raises:
+        RefusedError: it is missing or can't be read; `what` says what a run lacks without it.
+    """
+    try:
+        return (folder / name).read_bytes()
+    except OSError as error:
+        raise RefusedError(f"{what}: {folder / name} can't be read: {error.strerror}") from error

@@ -1,0 +1,128 @@
+"""The check at the start of a run: what runs here is the image that was signed, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprise_trainer.errors import InputError, RefusedError, RepriseError
+from reprise_trainer.identity import launch as launch_folder
+from reprise_trainer.identity.launch import Launch, decode_launch, read_launch_file
+from reprise_trainer.identity.measure import NAMED, Measurement, measure
+from reprise_trainer.identity.mounts import Mount, allowed_points, check_mounts, read_mounts
+from reprise_trainer.identity.process import (
+    ProcessFacts,
+    check_mappings,
+    check_process,
+    read_mappings,
+    read_modules,
+    read_process,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """A run that knows what it is: `digest` is the image's, measured and signed; `key_name` is the policy's key that
+    signed it."""
+
+    digest: str
+    key_name: str
+    launch: Launch
+    measurement: Measurement
+
+    def line(self) -> str:
+        """One line for people."""
+        return self.measurement.line()
+
+
+def verify_identity(
+    folder: Path = launch_folder.MOUNTED_AT,
+    *,
+    switches: Mapping[str, str] | None = None,
+    root: Path = Path("/"),
+    mounts: Sequence[Mount] | None = None,
+    process: ProcessFacts | None = None,
+    owner: tuple[int, int] = (0, 0),
+) -> Identity:
+    """Measure this root and process, and compare with what the launcher was told and what was signed.
+
+    The measured digest must be that of launch.json, and that of an image signature by one of the policy's keys. Uses
+    nothing but the standard library until every file is known to be the image's own; only then `cryptography`.
+
+    Args:
+        folder: the launch folder.
+        switches: environment variables that the profile sets, with their values.
+        root, mounts, process, owner: what to judge; by default what this process really has.
+
+    Raises:
+        RefusedError: something differs; the message names each thing, at most 20, and how many there are.
+    """
+    mounts = read_mounts() if mounts is None else mounts
+    facts = read_process() if process is None else process
+    measurement = measure(root, mounted=allowed_points(mounts), owner=owner)
+    config = measurement.inventory.config.get("config", {})
+    _refuse_if_any(
+        "this is not the image as it was built",
+        [
+            *check_process(facts, config, switches),
+            *check_mounts(mounts),
+            *(str(difference) for difference in measurement.differences),
+            *check_mappings(facts.mapped, facts.modules, measurement.listed),
+        ],
+    )
+    launch = _read_launch(folder)
+    if launch.image != measurement.digest:
+        raise RefusedError(
+            f"wrong image: the launcher asked for {launch.image}, this one measures {measurement.digest}"
+        )
+    return Identity(measurement.digest, _signed_by(folder, measurement.digest), launch, measurement)
+
+
+def verify_end(identity: Identity) -> None:
+    """Compare once more, at the end of a run, what is mapped into the process and imported with the image's lists.
+
+    Raises:
+        RefusedError: something from outside the image was loaded meanwhile.
+    """
+    problems = check_mappings(read_mappings(), read_modules(), identity.measurement.listed)
+    _refuse_if_any("code from outside the image was loaded during the run", problems)
+
+
+def _read_launch(folder: Path) -> Launch:
+    data = read_launch_file(folder, launch_folder.LAUNCH_FILE, "nothing says which image this should be")
+    try:
+        return decode_launch(data)
+    except InputError as error:
+        raise RefusedError(str(error)) from error
+
+
+def _signed_by(folder: Path, digest: str) -> str:
+    """The name of the policy's key that signed the image.
+
+    Raises:
+        RefusedError: no bundle, one that does not verify, or one for another image.
+    """
+    from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, verify_bundle  # cryptography: measured by now
+    from reprise_trainer.identity.policy import read_policy
+
+    policy_bytes = read_launch_file(folder, launch_folder.POLICY_FILE, "no policy says whose signature counts")
+    bundle = read_launch_file(folder, launch_folder.BUNDLE_FILE, f"image {digest} comes without a signature")
+    try:
+        statement = verify_bundle(bundle, read_policy(policy_bytes).public_keys())
+    except RepriseError as error:
+        raise RefusedError(f"the signature of image {digest} does not hold: {error}") from error
+    if statement.predicate_type != IMAGE_SIGNATURE:
+        raise RefusedError(f"the bundle holds a {statement.predicate_type} statement, expected {IMAGE_SIGNATURE}")
+    if not statement.is_about(digest):
+        others = ", ".join(subject.digest for subject in statement.subjects)
+        raise RefusedError(f"the signature is for another image: it names {others}, this one measures {digest}")
+    return statement.key_name
+
+
+def _refuse_if_any(what: str, problems: Sequence[str]) -> None:
+    if problems:
+        shown = "\n".join(f"  {problem}" for problem in problems[:NAMED])
+        more = f"\n  … and {len(problems) - NAMED} more" if len(problems) > NAMED else ""
+        count = "1 difference" if len(problems) == 1 else f"{len(problems)} differences"
+        raise RefusedError(f"{what}: {count}\n{shown}{more}")
