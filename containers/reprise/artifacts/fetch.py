@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
+from reprise.events import OnEvent, ignore
 from reprise.lock.model import Artifact, Sources
-from reprise.store.layout import Store
-
-OnEvent = Callable[[Mapping[str, Any]], None]
+from reprise.store import Store
 
 WORKERS = 4
 
@@ -33,6 +31,7 @@ class FetchReport:
 
     @property
     def bytes(self) -> int:
+        """Their size together."""
         return sum(each.size for each in self.fetched)
 
 
@@ -41,8 +40,8 @@ def fetch(
     store: Store,
     sources: Sources,
     *,
-    on_event: OnEvent = lambda event: None,
-    workers: int = WORKERS,
+    on_event: OnEvent = ignore,
+    workers: int | None = None,
 ) -> FetchReport:
     """Make the store hold every artifact: what it lacks comes from the first place that has the right bytes.
 
@@ -55,7 +54,7 @@ def fetch(
         sources: the environment's own sources.
         on_event: called by one thread at a time with {"event": "fetch", "purl", "bytes", "total"}, sizes in bytes so
             far and in all (0 while unknown); the last of an artifact has both equal.
-        workers: downloads at a time.
+        workers: downloads at a time; WORKERS when it is None.
 
     Raises:
         UnavailableError: nobody has an artifact; the message says who was asked.
@@ -69,4 +68,4 @@ def fetch(
         return FetchReport(present, ())
     from reprise.artifacts.fetcher import fetch_missing  # it imports HTTP clients, a fifth of a second
 
-    return FetchReport(present, fetch_missing(missing, store, sources, on_event, workers))
+    return FetchReport(present, fetch_missing(missing, store, sources, on_event, workers or WORKERS))

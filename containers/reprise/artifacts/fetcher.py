@@ -10,11 +10,12 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from reprise.artifacts.download import PartialFile, download, partial_file
-from reprise.artifacts.fetch import Fetched, OnEvent
+from reprise.artifacts.fetch import Fetched
 from reprise.artifacts.patience import NoAnswerError, SilentError
 from reprise.artifacts.sources import Candidate, Source, machine_and_environment_sources, public
+from reprise.events import OnEvent
 from reprise.lock.model import Artifact, Sources
-from reprise.store.layout import Store
+from reprise.store import Store
 from reprise_trainer.errors import InputError, RepriseError, StorageError, UnavailableError
 
 _EVENT_SECONDS = 0.1
@@ -132,7 +133,7 @@ class _Fetcher:
         def progress(size: int, total: int) -> None:
             nonlocal said
             now = time.monotonic()
-            if now - said >= _EVENT_SECONDS and size < total:
+            if now - said >= _EVENT_SECONDS and size != total:
                 said = now
                 self._say(artifact, size, total)
 

@@ -135,7 +135,8 @@ class Sources:
     """Where bytes may come from when neither the store nor the machine's own clients have them.
 
     `find_links` are addresses of HTML pages or folders of wheels, `debian_mirror` is a Debian archive's address (or
-    empty), `directories` are folders that hold files by their own names.
+    empty), `directories` are folders that hold files by their own names. Paths are absolute; in the TOML they are
+    relative to its folder.
     """
 
     find_links: tuple[str, ...] = ()

@@ -138,9 +138,9 @@ def read_environment(path: Path) -> Environment:
         debian=DebianPart(debian.text("suite"), debian.texts("packages"), debian.texts("assume", required=False)),
         pypi=PythonPart(pypi.texts("requirements"), pypi.texts("build", required=False)),
         sources=Sources(
-            sources.texts("find_links", required=False),
-            sources.text("debian_mirror", required=False),
-            sources.texts("directories", required=False),
+            tuple(_beside(path, each) for each in sources.texts("find_links", required=False)),
+            _beside(path, sources.text("debian_mirror", required=False)),
+            tuple(_beside(path, each) for each in sources.texts("directories", required=False)),
         ),
         content_sha256=_content_sha256(path, document),
     )
@@ -149,6 +149,11 @@ def read_environment(path: Path) -> Environment:
     if environment.platform != PLATFORM:
         raise InputError(f"{path}: platform is {environment.platform!r}, only {PLATFORM!r} is supported")
     return environment
+
+
+def _beside(path: Path, place: str) -> str:
+    """An address as it is; a folder relative to the one that the file at `path` is in."""
+    return place if not place or "://" in place else str((path.parent / Path(place).expanduser()).absolute())
 
 
 def _content_sha256(path: Path, document: dict[str, Any]) -> str:
@@ -197,11 +202,8 @@ class _Table:
     def _value(self, key: str, required: bool, default: object) -> object:
         self._known.append(key)
         if required and key not in self._content:
-            self._content_hint(key)
+            raise InputError(f"{self._place(key)} is missing")
         return self._content.get(key, default)
-
-    def _content_hint(self, key: str) -> None:
-        raise InputError(f"{self._place(key)} is missing")
 
     def _place(self, key: str) -> str:
         return f"{self._path}: {f'{self._name}.{key}' if self._name else key}"

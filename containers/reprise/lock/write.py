@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from reprise.events import OnEvent, ignore
 from reprise.lock import debian, pypi
 from reprise.lock.model import (
     CONDA_LOCK,
@@ -32,7 +33,7 @@ def lock_environment(
     folder: Path,
     *,
     debian_mirror: str = "",
-    on_event: Callable[[Mapping[str, Any]], None] = lambda event: None,
+    on_event: OnEvent = ignore,
 ) -> Lock:
     """Solve the environment at `environment_path` and write its lock into `folder` (`locks/<name>/`).
 
@@ -40,7 +41,7 @@ def lock_environment(
         environment_path: `containers/images/<name>.toml`.
         folder: made when it is not there; other files in it stay as they are.
         debian_mirror: a Debian archive's address, in place of the TOML's and of the machine's own.
-        on_event: called with {"event": "solve", "part": "debian" | "pypi" | "sizes"} before each part.
+        on_event: called with a "phase" event before each part.
 
     Raises:
         InputError: the environment is malformed, or can't be solved.
@@ -50,12 +51,12 @@ def lock_environment(
     """
     environment = read_environment(environment_path)
     target = target_of(environment.python, environment.platform, environment.debian.suite)
-    on_event({"event": "solve", "part": "debian"})
+    on_event({"event": "phase", "name": "solve the Debian part"})
     packages = debian.solve(environment.debian, debian_mirror or environment.sources.debian_mirror)
-    on_event({"event": "solve", "part": "pypi"})
+    on_event({"event": "phase", "name": "solve the Python part"})
     wheels = pypi.solve(environment.pypi.requirements, target, "main")
     build = pypi.solve(environment.pypi.build, target, "build") if environment.pypi.build else []
-    on_event({"event": "solve", "part": "sizes"})
+    on_event({"event": "phase", "name": "plan the layers"})
     sizes = {each.purl: each.size for each in packages.packages}
     by_url = remote_sizes(each.url for each in wheels)
     sizes |= {each.artifact.purl: by_url[each.url] for each in wheels}
