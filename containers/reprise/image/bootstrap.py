@@ -1,0 +1,142 @@
+"""The image's own Python, made to run on any Linux host: the builder's only interpreter.
+
+Runs on the host. Debian's files are unpacked into a cache folder and Python is started through their own dynamic linker,
+with their own libraries, so that neither the host's Python, nor its C library, nor its zlib or libzstd can change a byte.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import tempfile
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import reprise
+import reprise_trainer
+from reprise.image.deb import read_deb
+from reprise.image.entries import Entry, checked_path
+from reprise_trainer.canonical import canonical_json, sha256_digest
+from reprise_trainer.errors import InputError, StorageError
+
+_TREE_FORMAT = 1
+"""Raise it when the same packages are unpacked differently."""
+
+
+@dataclass(frozen=True, slots=True)
+class ImagePython:
+    """`argv`: the start of a command line, to be followed by `-c` or `-m` and so on. `digest`: of all that it runs."""
+
+    argv: tuple[str, ...]
+    digest: str
+    packages: Path
+
+    def command(self, module: str) -> list[str]:
+        """A command line that calls `main()` of a module of this project under the image's Python."""
+        folders = [str(self.packages), *dict.fromkeys(str(_above(each)) for each in (reprise, reprise_trainer))]
+        start = f"import sys; sys.path += {folders!r}; from {module} import main; sys.exit(main())"
+        return [*self.argv, "-c", start]
+
+
+def image_python(debs: Sequence[tuple[str, Path]], zstandard_wheel: tuple[str, Path], cache: Path) -> ImagePython:
+    """Unpack Python, unless an earlier call has, and say how to start it.
+
+    Args:
+        debs: pairs of sha256 (bare hex) and file: the Python packages of the image and the libraries that they need.
+        zstandard_wheel: sha256 and file of the wheel that brings libzstd.
+        cache: folder for unpacked trees, one a digest; made if absent.
+
+    Raises:
+        InputError: a package is malformed, or there is no interpreter in them.
+        StorageError: `cache` cannot be written; nothing is left behind.
+    """
+    key = {"format": _TREE_FORMAT, "debs": sorted(sha256 for sha256, _ in debs), "wheel": zstandard_wheel[0]}
+    digest = sha256_digest(canonical_json(key))
+    tree = cache / digest.removeprefix("sha256:")
+    if not tree.is_dir():
+        _unpack([path for _, path in debs], zstandard_wheel[1], tree)
+    linker = _only(tree, "usr/lib/*/ld-linux*.so.*", "no dynamic linker (package libc6)")
+    python = _only(tree, "usr/bin/python3.*", "no interpreter (package python3.11-minimal or like it)")
+    library_path = ("--library-path", str(linker.parent))
+    # -I: no environment, no user folder; -S: no site; -B: no bytecode beside our sources.
+    flags = ("-I", "-S", "-B", "-X", "utf8")
+    return ImagePython((str(linker), *library_path, str(python), *flags), digest, tree / "zstandard")
+
+
+def _above(package: object) -> Path:
+    """The folder to put on `sys.path` so that `package` is found."""
+    return Path(str(package.__file__)).resolve().parent.parent  # type: ignore[attr-defined]
+
+
+def _only(tree: Path, pattern: str, missing: str) -> Path:
+    found = sorted(path for path in tree.glob(pattern) if not path.name.endswith("-config"))
+    if len(found) != 1:
+        reason = missing if not found else f"several files {pattern}"
+        raise InputError(f"the lock's Debian packages cannot start a Python: {reason}")
+    return found[0]
+
+
+def _unpack(debs: Iterable[Path], wheel: Path, tree: Path) -> None:
+    """Make `tree` whole or not at all."""
+    aside: Path | None = None
+    try:
+        tree.parent.mkdir(parents=True, exist_ok=True)
+        aside = Path(tempfile.mkdtemp(dir=tree.parent, prefix=".unpack-"))
+        for deb in debs:
+            for entry in read_deb(deb, deb.name):
+                _write(aside, entry)
+        _unpack_wheel(wheel, aside / "zstandard")
+        os.sync()  # a tree that has its final name is trusted from then on
+        _rename(aside, tree)
+    except OSError as error:
+        raise StorageError(
+            f"cannot unpack the image's Python to {tree}: {error.strerror or error}",
+            hint="Free some space or choose another store, and run the command again.",
+        ) from error
+    finally:
+        if aside is not None:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _rename(aside: Path, tree: Path) -> None:
+    try:
+        aside.rename(tree)
+    except OSError:
+        if not tree.is_dir():  # else another process was faster; its tree is the same
+            raise
+
+
+def _write(tree: Path, entry: Entry) -> None:
+    path = tree / entry.path
+    path.parent.mkdir(parents=True, exist_ok=True)
+    match entry.type:
+        case "directory":
+            path.mkdir(exist_ok=True)
+        case "symlink":
+            path.unlink(missing_ok=True)
+            path.symlink_to(_within(tree, path, entry.target))
+        case "file":
+            path.write_bytes(entry.read())
+            path.chmod(stat.S_IRUSR | stat.S_IWUSR | entry.mode)
+
+
+def _within(tree: Path, link: Path, target: str) -> str:
+    """An absolute link would leave the tree and reach the host's files: make it relative."""
+    return os.path.relpath(tree / target.lstrip("/"), link.parent) if target.startswith("/") else target
+
+
+def _unpack_wheel(wheel: Path, folder: Path) -> None:
+    try:
+        with zipfile.ZipFile(wheel) as archive:
+            for name in archive.namelist():
+                if name.startswith("zstandard/") and not name.endswith("/"):
+                    path = folder / checked_path(name, wheel.name)
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                    path.write_bytes(archive.read(name))
+    except zipfile.BadZipFile as error:
+        raise InputError(f"{wheel.name} is not a zip file that can be read: {error}") from error
+    if not (folder / "zstandard" / "__init__.py").is_file():
+        raise InputError(f"{wheel.name} is not the wheel of zstandard")

@@ -1,0 +1,171 @@
+"""The builder: a job on standard input → layers in the output folder. Runs under the image's own Python.
+
+Two kinds of forked workers: some write layers, the largest first, each streaming its artifacts through threads; others
+compile bytecode in the meantime, at low priority, and so fill whatever the first leave idle. A layer's bytecode comes
+last in it, so that nothing waits for a compiler until the very end.
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import select
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprise.image import bytecode, workers
+from reprise.image.entries import Entry, file
+from reprise.image.events import send, send_error
+from reprise.image.format import MEDIA_TYPES, running_python
+from reprise.image.job import BuildJob, decode_job
+from reprise.image.layer import Late, write_layer
+from reprise.image.plan import LayerPlan, plan_layers
+from reprise_trainer.errors import RepriseError
+from reprise_trainer.identity.file_list import ListedFile
+
+_CHUNK = 400_000
+"""Bytes of source that are compiled as one task: about 50 ms."""
+
+_LOW_PRIORITY = 10
+_BETWEEN_EVENTS = 0.1
+_WATCH = 0.5
+"""Seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Chunk:
+    """Sources of one layer that are compiled one after the other, and the file that their bytecode goes to."""
+
+    layer: int
+    sources: tuple[Entry, ...]
+    path: Path
+
+
+def main() -> int:
+    """Read a job, do it, say what happened. Returns the exit status."""
+    try:
+        job = decode_job(sys.stdin.buffer.readline())
+        with ThreadPoolExecutor(job.workers) as executor:
+            plans = plan_layers(job.layers, running_python(), executor)
+        return 0 if _build(job, plans) else 1
+    except (RepriseError, OSError) as error:
+        send_error(error)
+        return 1
+
+
+def _build(job: BuildJob, plans: Sequence[LayerPlan]) -> bool:
+    by_size = sorted(range(len(plans)), key=lambda layer: (-plans[layer].size, plans[layer].job.name))
+    chunks = [chunk for layer in by_size for chunk in _chunks(job, layer, plans[layer])]
+    finished = [os.pipe() for _ in plans]  # a byte for each chunk of the layer that is done
+    layer_queue = workers.task_queue(by_size)
+    chunk_queue = workers.task_queue(range(len(chunks)))
+    gc.disable()  # a builder is short-lived, and collecting would copy what forks share
+    gc.freeze()
+    parent = os.getpid()
+
+    def write_layers() -> None:
+        for layer in workers.taken(layer_queue):
+            own = [chunk for chunk in chunks if chunk.layer == layer]
+            _write_layer(job, plans[layer], own, _Watch(finished[layer][0], parent))
+
+    def compile_chunks() -> None:
+        os.nice(_LOW_PRIORITY)
+        for number in workers.taken(chunk_queue):
+            _compile(chunks[number])
+            os.write(finished[chunks[number].layer][1], b".")
+            if os.getppid() != parent:
+                return
+
+    started = [workers.start(write_layers) for _ in range(min(job.workers, len(plans)))]
+    started += [workers.start(compile_chunks) for _ in range(min(job.workers, len(chunks)))]
+    return workers.wait(started)
+
+
+def _chunks(job: BuildJob, layer: int, plan: LayerPlan) -> Iterator[_Chunk]:
+    sources: list[Entry] = []
+    number = size = 0
+    for entry in (*plan.sources, None):
+        if sources and (entry is None or size + entry.size > _CHUNK):
+            yield _Chunk(layer, tuple(sources), job.output / f"{plan.job.name}.bytecode-{number}")
+            number, size, sources = number + 1, 0, []
+        if entry is not None:
+            sources.append(entry)
+            size += entry.size
+
+
+def _compile(chunk: _Chunk) -> None:
+    aside = chunk.path.with_name(f"{chunk.path.name}.part")
+    with aside.open("wb") as out:
+        bytecode.write_all(chunk.sources, out)
+    aside.rename(chunk.path)
+
+
+def _write_layer(job: BuildJob, plan: LayerPlan, chunks: Sequence[_Chunk], watch: _Watch) -> None:
+    name, total = plan.job.name, plan.size
+    blob = job.output / f"{name}.tar.{job.compression}"
+    progress = _Progress(name, total)
+    late: list[Late] = [lambda listed: [wheel.record(listed) for wheel in plan.wheels]]
+    late.append(lambda _: _bytecode_entries(chunks, watch))
+    with blob.open("wb") as out:
+        written = write_layer(name, plan.entries, out, threads=job.workers, late=late, on_bytes=progress.at)
+    file_list = job.output / f"{name}.list.json"
+    file_list.write_bytes(written.file_list)
+    progress.say("built", total)
+    send(
+        {
+            "event": "built",
+            "name": name,
+            "media_type": MEDIA_TYPES[job.compression],
+            "digest": written.digest,
+            "size": written.size,
+            "diff_id": written.diff_id,
+            "list_digest": written.list_digest,
+            "list_path": file_list.name,
+            "blob_path": blob.name,
+        }
+    )
+
+
+def _bytecode_entries(chunks: Iterable[_Chunk], watch: _Watch) -> Iterator[Entry]:
+    """The layer's bytecode, in the order of its sources, as the compilers finish it."""
+    for chunk in chunks:
+        watch.wait_for(chunk.path)
+        with chunk.path.open("rb") as written:
+            for source, compiled in bytecode.read_all(chunk.sources, written):
+                yield file(bytecode.bytecode_path(source.path), compiled)
+        chunk.path.unlink()
+
+
+class _Watch:
+    """Waits for files that another worker finishes: it renames the file into place, then writes a byte to the pipe."""
+
+    def __init__(self, pipe: int, parent: int) -> None:
+        self._pipe, self._parent = pipe, parent
+
+    def wait_for(self, path: Path) -> None:
+        while not path.exists():
+            if select.select([self._pipe], [], [], _WATCH)[0]:
+                os.read(self._pipe, 1)
+            elif os.getppid() != self._parent:
+                raise BrokenPipeError("the builder has ended")
+
+
+class _Progress:
+    """Sends a layer's progress, not too often."""
+
+    def __init__(self, name: str, total: int) -> None:
+        self._name, self._total = name, total
+        self._next = 0.0
+        self.say("started", 0)
+
+    def at(self, done: int) -> None:
+        if time.monotonic() >= self._next:
+            self._next = time.monotonic() + _BETWEEN_EVENTS
+            self.say("started", min(done, self._total))
+
+    def say(self, state: str, done: int) -> None:
+        send({"event": "layer", "name": self._name, "state": state, "bytes": done, "total": self._total})

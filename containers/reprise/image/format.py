@@ -1,0 +1,83 @@
+"""Each choice that a layer's bytes depend on and that no artifact makes, in one place.
+
+A change of anything here, or of what the writers do with it, changes digests: raise LAYER_FORMAT with it, and write new
+golden constants in tests/image. Old layers stay what they are; they just have another key.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Literal
+
+LAYER_FORMAT = 1
+
+Kind = Literal["base", "deb", "wheel", "source"]
+KINDS: tuple[Kind, ...] = ("base", "deb", "wheel", "source")
+
+ZSTD_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
+MEDIA_TYPES = MappingProxyType({"zstd": ZSTD_LAYER_TYPE})
+"""OCI image spec v1.1, layer.md, by compression."""
+
+FILE_MODE = 0o644
+PROGRAM_MODE = 0o755
+SYMLINK_MODE = 0o777
+DIRECTORY_MODE = 0o755
+DIRECTORY_MODES = MappingProxyType({"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o700})
+"""The only directories whose mode is not DIRECTORY_MODE, whatever the artifacts say: a directory that two layers share
+has one mode."""
+
+USR_MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
+"""Top folders that are symlinks into usr (Debian's merged-/usr, UsrMerge); packages still name some paths the old way."""
+
+DROPPED_FOLDERS = (
+    "usr/share/doc",
+    "usr/share/info",
+    "usr/share/lintian",
+    "usr/share/locale",
+    "usr/share/man",
+)
+"""Folders of Debian packages that nothing in an image reads. Copyright files in usr/share/doc stay: licences ask for it."""
+
+STATUS_FOLDER = "var/lib/dpkg/status.d"
+"""Where images without dpkg keep each package's control fields, so that scanners see it (as distroless images do)."""
+
+INSTALLER = b"reprise\n"
+"""Content of `*.dist-info/INSTALLER` (packaging.python.org, "Recording installed projects")."""
+
+
+@dataclass(frozen=True, slots=True)
+class PythonLayout:
+    """Where the Python `version` ("3.11") of a Debian image looks for what is installed beside its own packages."""
+
+    version: str
+
+    @property
+    def packages(self) -> str:
+        return f"usr/local/lib/python{self.version}/dist-packages"
+
+    @property
+    def scripts(self) -> str:
+        return "usr/local/bin"
+
+    @property
+    def data(self) -> str:
+        return "usr/local"
+
+    def headers(self, project: str) -> str:
+        return f"usr/local/include/python{self.version}/{project}"
+
+    @property
+    def interpreter(self) -> str:
+        return f"/usr/bin/python{self.version}"
+
+    @property
+    def compiled_folders(self) -> tuple[str, ...]:
+        """Folders on `sys.path`, with a slash at the end: their `.py` files get bytecode."""
+        return (f"{self.packages}/", f"usr/lib/python{self.version}/", "usr/lib/python3/dist-packages/")
+
+
+def running_python() -> PythonLayout:
+    """The layout for the Python that runs this: in a build, the image's own."""
+    return PythonLayout(f"{sys.version_info[0]}.{sys.version_info[1]}")

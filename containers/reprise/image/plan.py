@@ -1,0 +1,80 @@
+"""Jobs → what each layer will hold: its entries, what comes late, and the sources to compile. No file is written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Executor, Future
+from dataclasses import dataclass
+
+from reprise.image.base import base_entries
+from reprise.image.bytecode import is_compiled
+from reprise.image.deb import read_deb
+from reprise.image.entries import Entry, merge
+from reprise.image.format import PythonLayout
+from reprise.image.job import LayerJob
+from reprise.image.source import read_source
+from reprise.image.wheel import Wheel, read_wheel
+
+
+@dataclass(frozen=True, slots=True)
+class LayerPlan:
+    """One layer to be written. `sources` are the entries that get bytecode, in the order of the layer."""
+
+    job: LayerJob
+    entries: tuple[Entry, ...]
+    wheels: tuple[Wheel, ...]
+    sources: tuple[Entry, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files, without bytecode and what the writer adds."""
+        return sum(entry.size for entry in self.entries)
+
+
+def plan_layers(jobs: Sequence[LayerJob], layout: PythonLayout, executor: Executor) -> list[LayerPlan]:
+    """Read the directories of all artifacts (packages whole), several at a time.
+
+    Raises:
+        InputError: an artifact is malformed, or two of one layer own a path with different content.
+    """
+    reading = [[executor.submit(_read, job, artifact, layout) for artifact in _sorted(job)] for job in jobs]
+    return [_plan(job, parts, layout) for job, parts in zip(jobs, reading, strict=True)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    name: str
+    entries: tuple[Entry, ...]
+    wheel: Wheel | None = None
+
+
+def _sorted(job: LayerJob) -> list[tuple[str, str]]:
+    """A layer's artifacts by purl: the order in which a job names them changes nothing."""
+    return sorted((purl, str(path)) for purl, path in job.artifacts)
+
+
+def _read(job: LayerJob, artifact: tuple[str, str], layout: PythonLayout) -> _Part:
+    from pathlib import Path
+
+    purl, path = artifact[0], Path(artifact[1])
+    match job.kind:
+        case "wheel":
+            wheel = read_wheel(path, purl, layout)
+            return _Part(purl, wheel.entries, wheel)
+        case "deb":
+            return _Part(purl, tuple(read_deb(path, purl)))
+        case "source":
+            return _Part(purl, tuple(read_source(path, purl, layout)))
+        case "base":
+            raise AssertionError("the base layer has no artifacts")
+
+
+def _plan(job: LayerJob, reading: Sequence[Future[_Part]], layout: PythonLayout) -> LayerPlan:
+    parts = [each.result() for each in reading]
+    owned = [(part.name, part.entries) for part in parts]
+    if job.kind == "base":
+        owned.append(("the base layer", tuple(base_entries())))
+    entries = tuple(merge(owned))
+    sources = tuple(entry for entry in entries if is_compiled(entry, layout))
+    wheels = sorted((part.wheel for part in parts if part.wheel), key=lambda wheel: wheel.record_path.encode())
+    return LayerPlan(job, entries, tuple(wheels), sources)
