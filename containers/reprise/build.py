@@ -20,8 +20,9 @@ from typing import Any
 import reprise_trainer
 from reprise.events import OnEvent, ignore
 from reprise.image.bootstrap import ImagePython, image_python
-from reprise.image.build_layers import LayerJob, build_layers, layer_key
+from reprise.image.build_layers import build_layers
 from reprise.image.clobbers import find_clobbers
+from reprise.image.job import LayerJob, layer_key
 from reprise.image.source import source_archive
 from reprise.lock.model import Artifact, Lock
 from reprise.store import Store
@@ -103,7 +104,7 @@ def build_image(
     workers = workers or len(os.sched_getaffinity(0))
     python = _image_python(lock, store)
     jobs = _layer_jobs(lock, sha256_digest(source), store)
-    keys = [_key(job, python, store) for job in jobs]
+    keys = _layer_keys(jobs, python)
     missing = [key for key in keys if _cached_layer(store, key) is None]
     if missing:
         store.add(source)
@@ -134,7 +135,9 @@ def _image_python(lock: Lock, store: Store) -> ImagePython:
 def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:
     """Base, the planned layers, the trainer: lowest first."""
     if len(lock.layers) + 3 > MAX_LAYERS:
-        raise InputError(f"the lock of {lock.environment} plans {len(lock.layers)} layers, at most {MAX_LAYERS - 3} fit")
+        raise InputError(
+            f"the lock of {lock.environment} plans {len(lock.layers)} layers, at most {MAX_LAYERS - 3} fit"
+        )
     by_purl = {artifact.purl: artifact for artifact in lock.artifacts}
     planned = []
     for layer in lock.layers:
@@ -146,6 +149,23 @@ def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:
 
 def _files(artifacts: Sequence[Artifact], store: Store) -> tuple[tuple[str, Path], ...]:
     return tuple((artifact.purl, store.path(artifact.digest)) for artifact in artifacts)
+
+
+def _layer_keys(jobs: Sequence[LayerJob], python: ImagePython) -> list[str]:
+    """The cache key of each job; a blob's name is its sha256, so nothing has to be read."""
+    return [
+        layer_key(job.name, job.kind, [(purl, path.name) for purl, path in job.artifacts], python.digest)
+        for job in jobs
+    ]
+
+
+def missing_layers(lock: Lock, source: bytes, store: Store) -> list[str]:
+    """Names of the layers that a build would have to make; all of them while artifacts are missing."""
+    if not all(store.has(artifact.digest) for artifact in lock.artifacts):
+        return ["base", *(layer.name for layer in lock.layers), "trainer"]
+    jobs = _layer_jobs(lock, sha256_digest(source), store)
+    keys = _layer_keys(jobs, _image_python(lock, store))
+    return [job.name for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
 
 
 def _cached_layer(store: Store, key: str) -> LayerRecord | None:
@@ -170,15 +190,15 @@ def _build_missing(
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
     for job, key in zip(jobs, keys, strict=True):
         if (record := _cached_layer(store, key)) is not None:
-            on_event({"event": "layer", "name": job.name, "state": "reused", "bytes": record.size, "total": record.size})
+            on_event(
+                {"event": "layer", "name": job.name, "state": "reused", "bytes": record.size, "total": record.size}
+            )
     output = store.root / "partial" / "build"
     shutil.rmtree(output, ignore_errors=True)  # what a killed build left: we hold the lock, so nobody is in there
     try:
         output.mkdir(parents=True)
         (store.cache / "layers").mkdir(parents=True, exist_ok=True)
-        built = build_layers(
-            python, [job for job, _ in missing], output=output, workers=workers, on_event=on_event
-        )
+        built = build_layers(python, [job for job, _ in missing], output=output, workers=workers, on_event=on_event)
         for (_, key), layer in zip(missing, built, strict=True):
             store.add_file(layer.blob_path, layer.digest)
             store.add_file(layer.list_path, layer.list_digest)

@@ -11,10 +11,10 @@ Every event has a key `event`; the others depend on it:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
-Event = dict[str, Any]
+Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]
 
 

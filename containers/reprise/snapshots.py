@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.image.deb import read_data_files
+from reprise.image.deb import read_deb
 from reprise.lock.model import Artifact
 from reprise.store import Store
 from reprise_trainer.canonical import canonical_json, sha256_digest
@@ -63,7 +63,7 @@ def make_snapshot(name: str, artifact: Artifact, file: Path, parent: Path) -> St
     """
     if name not in _INGESTS:
         raise InputError(f"unknown data set {name!r}; there are: {', '.join(sorted(_INGESTS))}")
-    files = {path.rpartition("/")[2]: data for path, data in read_data_files(file)}
+    files = {entry.path.rpartition("/")[2]: entry.read() for entry in read_deb(file, artifact.purl)}
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix="new-") as aside:
@@ -96,9 +96,7 @@ def keep_snapshot(snapshot: StoredSnapshot, store: Store) -> str:
         The artifact's manifest digest.
     """
     document = (snapshot.folder / DOCUMENT).read_bytes()
-    shards = [
-        shard for _, split in sorted(decode_snapshot(document).splits.items()) for shard in split.shards
-    ]
+    shards = [shard for _, split in sorted(decode_snapshot(document).splits.items()) for shard in split.shards]
     for shard in shards:
         blob = store.root / "blobs" / "sha256" / shard.sha256
         if not blob.exists():

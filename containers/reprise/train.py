@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import json
-import tempfile
+import secrets
+import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.artifacts.fetch import fetch
-from reprise.engine.launch import Launch, write_launch_folder
-from reprise.engine.run import run_image
+from reprise.engine.interface import EngineName, ImageRef, RunFolders, run
+from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import Event, OnEvent, ignore
-from reprise.lock.model import Artifact, Sources
+from reprise.lock.model import Artifact
 from reprise.lock.read import read_environment
 from reprise.project import Project
 from reprise.snapshots import StoredSnapshot, prepare_snapshot
@@ -24,20 +25,41 @@ from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.sign import stored_bundles
 from reprise.trust.verify import verify_image
+from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
+from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, verify_bundle
+from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.config import RunConfig, read_config
+from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
+from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.record import RunRecord, read_record
 
 RUN_TYPE = "application/vnd.reprise.run.v1"
 
-RECORD_FILE = "record.sigstore.json"
-DELEGATION_FILE = "delegation.sigstore.json"
-LEDGER_FILE = "ledger.jsonl"
-CONFIG_FILE = "run.toml"
+RUN_FILES = {
+    RECORD_FILE: "application/vnd.dev.sigstore.bundle.v0.3+json",
+    DELEGATION_FILE: "application/vnd.dev.sigstore.bundle.v0.3+json",
+    CONFIG_FILE: "application/toml",
+    LEDGER_FILE: "application/x-ndjson",
+    "report.json": "application/json",
+}
+"""What the store keeps of a run, as an artifact whose subject is the image."""
 
-_JSON, _TOML, _LINES = "application/json", "application/toml", "application/x-ndjson"
-_RUN_FILES = ((RECORD_FILE, _JSON), (LEDGER_FILE, _LINES), ("report.json", _JSON))
+_EXIT_CODES = {
+    kind.exit_code: kind
+    for kind in (
+        errors.DoesNotHoldError,
+        errors.InputError,
+        errors.NotFoundError,
+        errors.UnavailableError,
+        errors.SystemFailureError,
+        errors.StorageError,
+        errors.RefusedError,
+    )
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +70,7 @@ class Launcher:
     store: Store
     key: ec.EllipticCurvePrivateKey
     policy: Policy
-    engine: Literal["namespaces", "docker"] = "namespaces"
+    engine: EngineName = "namespaces"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,3 +102,199 @@ class RunResult:
             "output": str(self.output),
             "seconds": self.seconds,
         }
+
+
+def train(
+    config: Path, launcher: Launcher, project: Project, *, output: Path | None = None, on_event: OnEvent = ignore
+) -> RunResult:
+    """Train as a configuration says, inside the signed image of its environment.
+
+    Args:
+        config: the configuration's file (TOML).
+        launcher: who starts the run.
+        project: where the environment's sources of data are named.
+        output: a new or empty folder for the run's files; `runs/<run id>` by default.
+        on_event: told of phases and steps.
+
+    Returns:
+        The run, its record verified and kept in the store.
+
+    Raises:
+        NotFoundError: no such file, or the environment's image is not in the store.
+        InputError: the configuration or the data is wrong.
+        DoesNotHoldError: the policy does not hold for the image.
+        RefusedError: the trainer refused to start on what it measured.
+    """
+    data, parsed = load_config(config)
+    image = launcher.store.resolve(parsed.run.environment)
+    sources = read_environment(project.environment_file(parsed.run.environment)).sources
+    artifact = data_artifact(parsed)
+    fetch([artifact], launcher.store, sources, on_event=on_event)
+    on_event({"event": "phase", "name": "make the data snapshot"})
+    snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
+    return run_training(data, image, snapshot, launcher, output=output, on_event=on_event)
+
+
+def load_config(path: Path) -> tuple[bytes, RunConfig]:
+    """A configuration's bytes, and what they say.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: it does not fit; each problem is named with its key.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"cannot read the configuration {path}: {error.strerror}") from error
+    return data, read_config(data, where=str(path))
+
+
+def data_artifact(config: RunConfig) -> Artifact:
+    """The locked file that a configuration's data come from."""
+    return Artifact(config.data.artifact, config.data.sha256, "main", config.data.path)
+
+
+def run_training(
+    config: bytes,
+    image: str,
+    snapshot: StoredSnapshot,
+    launcher: Launcher,
+    *,
+    output: Path | None = None,
+    on_event: OnEvent = ignore,
+) -> RunResult:
+    """Run the trainer of `image` on `snapshot`, and keep its record.
+
+    Args:
+        config: the configuration's bytes.
+        image: manifest digest of a training image in the launcher's store.
+
+    Raises:
+        DoesNotHoldError: the policy does not hold for the image, or the record's chain of signatures is broken.
+        RefusedError: the trainer refused to start.
+    """
+    verify_image(launcher.store, image, launcher.policy).require()
+    parsed = read_config(config, where=CONFIG_FILE)
+    run_id = f"{parsed.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    output = _empty_folder(output or Path("runs") / run_id)
+    contents = _launch_contents(config, image, snapshot, launcher, run_id)
+    started = time.monotonic()
+    with launch_folder(contents) as launch:
+        events = _Events(on_event)
+        code = run(
+            launcher.engine,
+            ImageRef(launcher.store, image),
+            RunFolders(launch, snapshot.folder, output),
+            on_line=events.on_line,
+        )
+    if code != 0:
+        raise _EXIT_CODES.get(code, RepriseError)(
+            events.failure or f"the trainer ended with exit code {code}", hint=f"Its files are in {output}."
+        )
+    write_durably(output / DELEGATION_FILE, contents.delegation)
+    write_durably(output / CONFIG_FILE, config)
+    record = check_record(output, launcher.policy)
+    kept = _keep_run(launcher.store, image, output)
+    return RunResult(
+        run=run_id,
+        image_digest=image,
+        measured_digest=record.image.digest,
+        snapshot_digest=record.snapshot,
+        ledger_head=record.ledger.head,
+        state_digest=record.state,
+        metrics=dict(record.metrics),
+        record=kept,
+        output=output,
+        seconds={
+            "run": round(time.monotonic() - started, 3),
+            "measure": record.image.milliseconds / 1000,
+            "train": record.resources.wall_milliseconds / 1000,
+        },
+    )
+
+
+def check_record(folder: Path, policy: Policy) -> RunRecord:
+    """The run record in a run's folder, once the way from it to the policy's key holds.
+
+    Raises:
+        NotFoundError: the record or the delegation is not there.
+        DoesNotHoldError: a signature does not hold.
+    """
+    try:
+        record, delegation = (folder / RECORD_FILE).read_bytes(), (folder / DELEGATION_FILE).read_bytes()
+    except OSError as error:
+        raise NotFoundError(
+            f"{error.filename} cannot be read: {error.strerror}; a run leaves it in its folder"
+        ) from error
+    return read_record(verify_record(record, delegation, policy).record.predicate)
+
+
+def _launch_contents(
+    config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str
+) -> LaunchContents:
+    run_key = make_key()
+    delegation = delegate(
+        launcher.key,
+        run_key.public_key(),
+        image=image,
+        config=sha256_digest(config),
+        snapshot=snapshot.digest,
+        run=run_id,
+        now=datetime.now(UTC),
+    )
+    return LaunchContents(
+        launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json"),
+        config=config,
+        image_bundle=_signature(launcher, image),
+        delegation=delegation,
+        run_key=private_pem(run_key),
+        policy=write_policy(launcher.policy).encode(),
+    )
+
+
+def _signature(launcher: Launcher, image: str) -> bytes:
+    """The image's signature by a key of the policy, for the trainer to check again."""
+    for _, bundle in stored_bundles(launcher.store, image):
+        try:
+            statement = verify_bundle(bundle, launcher.policy.public_keys())
+        except RepriseError:
+            continue
+        if statement.predicate_type == IMAGE_SIGNATURE and statement.is_about(image):
+            return bundle
+    raise NotFoundError(
+        f"image {image} has no signature by a key of the policy", hint="Sign it with: reprise sign IMAGE"
+    )
+
+
+def _empty_folder(folder: Path) -> Path:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if any(folder.iterdir()):
+            raise InputError(f"the output folder {folder} is not empty", hint="Name a new folder with --output.")
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return folder.resolve()
+
+
+class _Events:
+    """The trainer's events: passed on, and the message of a failure remembered."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self.failure = ""
+
+    def on_line(self, line: str) -> None:
+        try:
+            event: Event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, TypeError, KeyError):
+            return  # a library printed something of its own
+        if kind in ("refused", "failed"):
+            self.failure = str(event.get("message", ""))
+        self._on_event(event)
+
+
+def _keep_run(store: Store, image: str, folder: Path) -> str:
+    """Put a run's small files into the store, as an artifact of its image; the artifact's digest."""
+    files = [(name, media_type, (folder / name).read_bytes()) for name, media_type in RUN_FILES.items()]
+    return store.attach(image, RUN_TYPE, files)

@@ -12,10 +12,12 @@ from reprise.cli.options import JsonOption, ProjectOption, StoreOption, WorkersO
 
 def command(
     environment: Annotated[str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.")],
-    project: ProjectOption = Path("."),
+    project: ProjectOption = Path(),
     store: StoreOption = None,
     workers: WorkersOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be fetched and built; write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be fetched and built; write nothing.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Build the image of ENVIRONMENT from its lock, fetching what is missing.

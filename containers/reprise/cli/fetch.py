@@ -12,7 +12,7 @@ from reprise.cli.options import JsonOption, ProjectOption, StoreOption, WorkersO
 
 def command(
     environment: Annotated[str, typer.Argument(help="Name of an environment.")],
-    project: ProjectOption = Path("."),
+    project: ProjectOption = Path(),
     store: StoreOption = None,
     workers: WorkersOption = None,
     export: Annotated[
@@ -34,7 +34,7 @@ def command(
     with progress() as on_event:
         lock, report = fetch_environment(where, environment, opened, workers=workers, on_event=on_event)
     exported = export_artifacts(lock, opened, export) if export else []
-    document = {"artifacts": len(lock.artifacts), "fetched": report.fetched, "bytes": report.bytes}
+    document = {"artifacts": len(lock.artifacts), "fetched": len(report.fetched), "bytes": report.bytes}
     if as_json:
         print_json({**document, "exported": [str(path) for path in exported]})
     else:

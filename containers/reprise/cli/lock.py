@@ -12,7 +12,7 @@ from reprise.cli.options import JsonOption, ProjectOption, StoreOption
 
 def command(
     environment: Annotated[str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.")],
-    project: ProjectOption = Path("."),
+    project: ProjectOption = Path(),
     store: StoreOption = None,
     check: Annotated[
         bool, typer.Option("--check", help="Change nothing; exit 1 unless the lock is strict and fits its environment.")

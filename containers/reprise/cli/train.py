@@ -14,9 +14,10 @@ def command(
     config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
     engine: EngineOption = "namespaces",
     output: Annotated[
-        Path | None, typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR")
+        Path | None,
+        typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
     ] = None,
-    project: ProjectOption = Path("."),
+    project: ProjectOption = Path(),
     store: StoreOption = None,
     key: KeyOption = None,
     policy: PolicyOption = None,

@@ -1,0 +1,81 @@
+"""`reprise demo`: the main job in one go."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from reprise.cli.options import EngineOption, JsonOption, KeyOption, PolicyOption, ProjectOption, StoreOption
+
+if TYPE_CHECKING:
+    from reprise.demo import DemoReport
+
+
+def command(
+    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    engine: EngineOption = "namespaces",
+    project: ProjectOption = Path(),
+    store: StoreOption = None,
+    key: KeyOption = None,
+    policy: PolicyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Fetch, build, sign, verify, train inside the image, and audit the run: the whole way, with a table at its end.
+
+    Example: `reprise demo examples/fashion-mnist.toml`
+    """
+    from reprise.cli.output import print_json
+    from reprise.cli.progress import progress
+    from reprise.demo import run_demo
+    from reprise.project import Project
+    from reprise.store import Store
+    from reprise.train import Launcher
+    from reprise.trust.keys import load_or_make_key
+    from reprise.trust.policy_file import load_or_make_policy
+
+    signing_key = load_or_make_key(key)
+    launcher = Launcher(Store.open(store), signing_key, load_or_make_policy(signing_key.public_key(), policy), engine)
+    with progress() as on_event:
+        report = run_demo(config, launcher, Project.find(project), on_event=on_event)
+    if as_json:
+        print_json(_document(report))
+    else:
+        _print_table(report)
+    if report.audit.verdict != "same bits":
+        raise typer.Exit(1)
+
+
+def _document(report: DemoReport) -> dict[str, Any]:
+    return {
+        "image": {"built": report.built, "signed": report.signed, "measured": report.run.measured_digest},
+        "environment_digest": report.environment,
+        "run": report.run.as_json(),
+        "audit": report.audit.as_json(),
+        "seconds": {name: round(value, 3) for name, value in report.seconds.items()},
+    }
+
+
+def _print_table(report: DemoReport) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    run = report.run
+    accuracy = f"{run.metrics['correct']:,} of {run.metrics['total']:,} ({run.metrics['accuracy']})"
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    for name, value in (
+        ("image, built", report.built),
+        ("image, signed", report.signed),
+        ("image, measured inside", run.measured_digest),
+        ("data snapshot", run.snapshot_digest),
+        ("ledger head", run.ledger_head),
+        ("state", run.state_digest),
+        ("accuracy", accuracy),
+        ("run record", run.record),
+        ("files", str(run.output)),
+        ("audit", report.audit.verdict),
+        ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())),
+    ):
+        table.add_row(name, value)
+    Console(width=max(110, Console().width), highlight=False).print(table)
