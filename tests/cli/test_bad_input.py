@@ -1,0 +1,133 @@
+"""Bad input gives one clear message, a documented exit code, no traceback, and leaves everything as it was."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Reprise
+
+ENVIRONMENT = Path("containers/images/torch-cpu.toml")
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_an_unknown_environment_is_answered_with_the_nearest_one(reprise: Reprise) -> None:
+    done = reprise("build", "torch-cpv")
+    assert done.code == 66
+    assert "unknown environment 'torch-cpv'" in done.err and "did you mean 'torch-cpu'" in done.err
+
+
+def test_a_folder_without_a_project_says_what_is_missing(reprise: Reprise, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    done = reprise("build", "torch-cpu", "--project", tmp_path / "empty")
+    assert done.code == 66 and "containers/images" in done.err
+
+
+def test_a_malformed_environment_file_is_named_with_the_line(reprise: Reprise, project: Path) -> None:
+    (project / ENVIRONMENT).write_text('name = "torch-cpu"\npython = \n')
+    done = reprise("build", "torch-cpu")
+    assert done.code == 65 and "torch-cpu.toml" in done.err and "line 2" in done.err
+
+
+def test_a_lock_that_does_not_fit_its_environment_says_so(reprise: Reprise, project: Path) -> None:
+    file = project / ENVIRONMENT
+    file.write_text(file.read_text().replace('"numpy",', '"numpy",\n    "scipy",'))
+    done = reprise("build", "torch-cpu")
+    assert done.code == 65
+    assert "does not match its environment file" in done.err and "reprise lock torch-cpu" in done.err
+
+
+def test_a_missing_lock_says_how_to_write_one(reprise: Reprise, project: Path) -> None:
+    (project / "locks/torch-cpu/conda-lock.yml").unlink()
+    done = reprise("build", "torch-cpu")
+    assert done.code == 66 and "reprise lock torch-cpu" in done.err
+
+
+def test_a_lock_that_is_no_json_is_named(reprise: Reprise, project: Path) -> None:
+    (project / "locks/torch-cpu/debian.lock.json").write_text("{")
+    done = reprise("build", "torch-cpu")
+    assert done.code == 65 and "debian.lock.json is not JSON" in done.err
+
+
+def test_without_any_source_the_artifact_and_the_places_asked_are_named(
+    reprise: Reprise, project: Path, tmp_path: Path
+) -> None:
+    file = project / ENVIRONMENT
+    file.write_text(file.read_text().partition("[sources]")[0])
+    done = reprise("fetch", "torch-cpu")
+    assert done.code == 69
+    assert "torch-2.13.0" in done.err or "pkg:" in done.err
+    assert not list((tmp_path / "store" / "blobs" / "sha256").iterdir())
+
+
+def test_a_missing_configuration_is_named(reprise: Reprise) -> None:
+    done = reprise("train", "examples/none.toml")
+    assert done.code == 66 and "examples/none.toml" in done.err
+
+
+def test_a_misspelt_key_gets_the_nearest_valid_name(reprise: Reprise, project: Path) -> None:
+    config = project / "examples/fashion-mnist.toml"
+    config.write_text(config.read_text().replace("batch_size", "batch_sise", 1))
+    done = reprise("train", config)
+    assert done.code == 65 and "batch_sise" in done.err and "did you mean 'batch_size'" in done.err
+
+
+def test_an_image_that_was_never_built_says_how_to_build_it(reprise: Reprise) -> None:
+    reprise("key")
+    done = reprise("train", "examples/fashion-mnist.toml")
+    assert done.code == 66 and "reprise build" in done.err
+
+
+def test_verifying_without_a_store_makes_none(reprise: Reprise, tmp_path: Path) -> None:
+    done = reprise("verify", "torch-cpu")
+    assert done.code == 66 and "there is no store" in done.err
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_key_that_others_can_read_is_refused(reprise: Reprise, tmp_path: Path) -> None:
+    reprise("key")
+    (tmp_path / "home" / "signing-key.pem").chmod(0o644)
+    done = reprise("key")
+    assert done.code == 65 and "chmod 600" in done.err
+
+
+def test_machines_get_the_error_as_json(reprise: Reprise) -> None:
+    done = reprise("build", "nowhere", "--json")
+    error = json.loads(done.out)["error"]
+    assert error["exit_code"] == done.code == 66 and "nowhere" in error["message"]
+
+
+def test_a_full_disk_is_one_message_and_leaves_the_project_alone(
+    reprise: Reprise, project: Path, small_disk: Path
+) -> None:
+    """The disk takes the store's folders but no artifact."""
+    before = files(project)
+    (small_disk / "filler").write_bytes(bytes(3 << 20))
+    wheels = project / "wheels"
+    wheels.mkdir()
+    done = reprise("key", "--key", small_disk / "key.pem")
+    assert done.code == 0
+    (small_disk / "rest").touch()
+    with (small_disk / "rest").open("wb") as rest:
+        try:
+            while True:
+                rest.write(bytes(4096))
+                rest.flush()
+        except OSError:
+            pass
+    done = reprise("key", "--key", small_disk / "other.pem")
+    assert done.code == 74 and "No space left" in done.err
+    assert files(project) == before
+
+
+def test_an_unknown_option_is_a_usage_error(reprise: Reprise) -> None:
+    assert reprise("build", "--colour").code == 2
+
+
+def test_every_verb_shows_an_example(reprise: Reprise) -> None:
+    for verb in ("lock", "fetch", "build", "key", "sign", "verify", "train", "audit", "demo"):
+        done = reprise(verb, "--help")
+        assert done.code == 0 and f"reprise {verb}" in done.out, verb
