@@ -10,7 +10,7 @@ from __future__ import annotations
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.store import Store
-from reprise_trainer.errors import RepriseError
+from reprise_trainer.errors import DoesNotHoldError, RepriseError
 from reprise_trainer.identity.bundle import (
     BUNDLE_TYPE,
     IMAGE_SIGNATURE,
@@ -19,6 +19,7 @@ from reprise_trainer.identity.bundle import (
     sign_statement,
     verify_bundle,
 )
+from reprise_trainer.identity.policy import Policy
 
 CONTENT = "dev.sigstore.bundle.content"
 PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
@@ -73,6 +74,27 @@ def stored_bundles(store: Store, subject: str) -> list[tuple[str, bytes]]:
         except (RepriseError, TypeError, KeyError):
             continue
     return found
+
+
+def signed_digest(store: Store, digest: str, policy: Policy) -> str:
+    """The digest that a signature kept beside an image names, once a key of the policy is known to have made it.
+
+    It is read from the signed statement, so that a report can show it next to the image's own.
+
+    Raises:
+        DoesNotHoldError: no key of the policy signed this image.
+    """
+    keys = policy.public_keys()
+    for _, bundle in stored_bundles(store, digest):
+        try:
+            statement = verify_bundle(bundle, keys)
+        except RepriseError:
+            continue
+        if statement.predicate_type == IMAGE_SIGNATURE and statement.is_about(digest):
+            return next(subject.digest for subject in statement.subjects if subject.digest == digest)
+    raise DoesNotHoldError(
+        f"image {digest} is not signed by a key of the policy", hint="Sign it with: reprise sign IMAGE"
+    )
 
 
 def _is_signature_by(bundle: bytes, digest: str, key: ec.EllipticCurvePublicKey) -> bool:

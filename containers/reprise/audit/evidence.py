@@ -1,0 +1,120 @@
+"""What a run left behind: its record, the delegation that vouches for the record, and its ledger."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from reprise.store import Store
+from reprise.train import RUN_TYPE
+from reprise.trust.delegation import VerifiedRecord, verify_record
+from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
+from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
+from reprise_trainer.identity.bundle import open_bundle
+from reprise_trainer.identity.launch import DELEGATION_FILE
+from reprise_trainer.identity.policy import Policy
+from reprise_trainer.training.config import RunConfig, read_config
+from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
+from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.record import RunRecord, read_record
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """The bytes of a run's three documents, none of them checked yet; `where` says where they are from."""
+
+    record: bytes
+    delegation: bytes
+    ledger: bytes
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
+class VerifiedRun:
+    """A run whose record is traced back to the policy, with its configuration (the record holds its text)."""
+
+    record: RunRecord
+    config: RunConfig
+    config_bytes: bytes
+    chain: VerifiedRecord
+
+
+def load_evidence(reference: str | Path, store: Store) -> Evidence:
+    """Find a run's documents.
+
+    Args:
+        reference: a run's folder, its record file, or the digest of the run in the store.
+        store: also has what a folder lacks, when the run was made with this store.
+
+    Raises:
+        NotFoundError: there is no such record, or its delegation or ledger is nowhere.
+    """
+    if DIGEST_PATTERN.match(str(reference)):
+        digest = store.resolve(str(reference))
+        return _evidence(store.files(digest), {}, f"run {digest}")
+    path = Path(reference)
+    path = path / RECORD_FILE if path.is_dir() else path
+    beside: dict[str, bytes] = {}
+    for name, file in {name: path.with_name(name) for name in (DELEGATION_FILE, LEDGER_FILE)}.items():
+        if file.is_file():
+            beside[name] = _read(file)
+    record = _read(path)
+    stored = {} if len(beside) == 2 else _stored_run(record, store)
+    return _evidence({**beside, RECORD_FILE: record}, stored, str(path))
+
+
+def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = None) -> VerifiedRun:
+    """Check a run record: the chain from the policy to it, and that its own parts agree.
+
+    Raises:
+        InputError: a document is malformed.
+        DoesNotHoldError: a signature, the delegation or a digest does not hold; the message says which.
+    """
+    chain = verify_record(evidence.record, evidence.delegation, policy, at)
+    record = read_record(chain.record.predicate)
+    config_bytes = record.config_text.encode()
+    for what, said, found in (
+        ("measured image", record.image.digest, chain.delegation.image),
+        ("delegation", record.delegation, sha256_digest(evidence.delegation)),
+        ("configuration", record.config, sha256_digest(config_bytes)),
+        ("last state", record.state, record.checkpoints[-1].state if record.checkpoints else "none"),
+    ):
+        if said != found:
+            raise DoesNotHoldError(f"the run record's {what} is {said}, but what comes with it is {found}")
+    config = read_config(config_bytes, where="the run record's configuration")
+    return VerifiedRun(record, config, config_bytes, chain)
+
+
+def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str) -> Evidence:
+    found = {**more, **files}
+    for name in (RECORD_FILE, DELEGATION_FILE, LEDGER_FILE):
+        if name not in found:
+            raise NotFoundError(
+                f"{where} comes without {name}, and the store does not hold this run",
+                hint="Name the folder that the run left, or the store that it was made with (--store).",
+            )
+    return Evidence(found[RECORD_FILE], found[DELEGATION_FILE], found[LEDGER_FILE], where)
+
+
+def _stored_run(record: bytes, store: Store) -> dict[str, bytes]:
+    """The files of the run in the store that has this very record. What the record says is believed for the search
+    alone."""
+    try:
+        subject = json.loads(open_bundle(record).payload)["subject"][0]["digest"]["sha256"]
+        for referrer in store.referrers(f"sha256:{subject}", RUN_TYPE):
+            files = store.files(referrer["digest"])
+            if files.get(RECORD_FILE) == record:
+                return files
+    except (RepriseError, ValueError, KeyError, TypeError, IndexError, RecursionError):
+        pass
+    return {}
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"cannot read {path}: {error.strerror}") from error

@@ -1,0 +1,84 @@
+"""Rebuild an image from its lock, in an empty store, as a stranger would."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+from reprise.artifacts.fetch import fetch
+from reprise.audit.compare import compare_images
+from reprise.audit.image import read_file_lists, read_image_lock, read_image_source, read_inventory
+from reprise.audit.report import Part
+from reprise.build import build_image
+from reprise.events import OnEvent, ignore
+from reprise.lock.model import Artifact, Sources
+from reprise.store import Store
+from reprise_trainer.durable import storage_error
+from reprise_trainer.errors import DoesNotHoldError
+
+
+def rebuild_image(digest: str, store: Store, empty: Store, *, on_event: OnEvent = ignore) -> Part:
+    """Build the image again from the lock and the source kept with it, and compare the digests.
+
+    Args:
+        digest: the run's image, `sha256:<hex>`.
+        store: holds the image's manifest, inventory, lock and source; artifacts are taken from it where it has them.
+        empty: a store with nothing in it; the rebuilt image is in it afterwards. No cache of `store` is used.
+
+    Returns:
+        The comparison; where the lock or the source beside the image is another one, that is the difference.
+
+    Raises:
+        NotFoundError: the store lacks the image, its lock or its source.
+        UnavailableError: an artifact is nowhere to be had.
+    """
+    expected = read_inventory(store, digest)
+    try:
+        lock, environment, lock_files = read_image_lock(store, digest, expected)
+        source = read_image_source(store, digest, expected)
+    except DoesNotHoldError as error:
+        return Part(digest, "", False, error.message)
+    bring_artifacts(lock.artifacts, store, empty, environment.sources, on_event=on_event)
+    built = build_image(lock, lock_files, source, empty, on_event=on_event)
+    found = read_inventory(empty, built.digest)
+    return compare_images(expected, found, read_file_lists(store, expected), read_file_lists(empty, found))
+
+
+def bring_artifacts(
+    artifacts: Iterable[Artifact], store: Store, empty: Store, sources: Sources, *, on_event: OnEvent = ignore
+) -> None:
+    """Make `empty` hold the artifacts: from `store` those whose bytes there have the right hash, else fetched."""
+    artifacts = list(artifacts)
+    for artifact in artifacts:
+        if store.has(artifact.digest) and not empty.has(artifact.digest):
+            _take(artifact, store, empty)
+    fetch(artifacts, empty, sources, on_event=on_event)
+
+
+def _take(artifact: Artifact, store: Store, empty: Store) -> None:
+    """Link (or copy) an artifact, unless its bytes are not what its name says."""
+    aside = empty.partial(artifact.digest)
+    _link(store.path(artifact.digest), aside)
+    with aside.open("rb") as file:
+        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    if sha256 == artifact.sha256:
+        empty.add_file(aside, artifact.digest)
+    else:
+        aside.unlink()  # damaged there: fetched afresh
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.unlink(missing_ok=True)
+        try:
+            os.link(source, target)
+        except OSError as error:
+            if error.errno not in (errno.EXDEV, errno.EPERM, errno.EMLINK):
+                raise
+            shutil.copyfile(source, target)
+    except OSError as error:
+        raise storage_error(error, target) from error
