@@ -1,0 +1,124 @@
+"""A training run inside the image, from its first act to its signed record."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import traceback
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import RefusedError, RepriseError
+from reprise_trainer.identity.launch import (
+    CONFIG_FILE,
+    DATA,
+    LAUNCH_FILE,
+    MOUNTED_AT,
+    OUTPUT,
+    decode_launch,
+    read_launch_file,
+)
+from reprise_trainer.identity.start import Identity, verify_end, verify_identity
+from reprise_trainer.reporting.events import Events
+from reprise_trainer.training.profiles import enter_profile, profile_asked_for, require_cpu
+
+if TYPE_CHECKING:  # all the rest is imported once its files are known to be the image's own
+    from reprise_trainer.training.record import RunRecord
+
+
+def main() -> int:
+    """Run, and return the exit code: 0, or that of the error, which is one message on stderr and one event."""
+    events = Events()
+    try:
+        events = Events(_form_of_events(MOUNTED_AT))
+        _run(MOUNTED_AT, DATA, OUTPUT, events)
+    except RepriseError as error:
+        return _failed(events, error)
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    except Exception:  # a defect of ours: its traceback is what a report of it needs
+        traceback.print_exc()
+        return RepriseError.exit_code
+    return 0
+
+
+def _run(launch_folder: Path, data: Path, output: Path, events: Events) -> None:
+    # Under which numeric settings? The process starts again with them, before anything else is loaded.
+    config = read_launch_file(launch_folder, CONFIG_FILE, "no configuration says what to train")
+    profile, threads = profile_asked_for(config, where=CONFIG_FILE)
+    require_cpu(profile)
+    enter_profile(profile, threads)
+
+    # What am I running on? The standard library and this package are all that has been used so far.
+    identity = verify_identity(launch_folder, switches=profile.switches(threads))
+    events.emit(_measured(identity))
+
+    # Train, and leave a signed record of it.
+    record = _train_and_record(identity, launch_folder, config, data, output, events)
+    events.emit(_finished(record))
+
+
+def _train_and_record(
+    identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path, events: Events
+) -> RunRecord:
+    from reprise_trainer.durable import write_durably
+    from reprise_trainer.reporting.report import write_report
+    from reprise_trainer.training.describe import describe_run
+    from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
+    from reprise_trainer.training.run import Request, run
+
+    # May I sign for this run? Asked before training, since an answer of no would only waste it.
+    started = datetime.now(UTC)
+    key = read_run_key(launch_folder, identity.launch, config=sha256_digest(config), at=started)
+
+    outcome = run(Request(config, identity.digest, identity.launch.snapshot, data, output), events.emit)
+
+    # Was anything from outside the image loaded meanwhile? Only if not is there a record.
+    verify_end(identity)
+    record = describe_run(identity, config, outcome, key, started=started)
+    write_report(record, output)
+    write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))
+    return record
+
+
+def _form_of_events(launch_folder: Path) -> str:
+    """How the launcher wants events; whether launch.json is right in all else is judged later."""
+    return decode_launch(read_launch_file(launch_folder, LAUNCH_FILE, "nothing says what to run")).events
+
+
+def _measured(identity: Identity) -> dict[str, object]:
+    measured = identity.measurement
+    return {
+        "event": "measured",
+        "image": identity.digest,
+        "files": measured.files,
+        "bytes": measured.bytes,
+        "seconds": measured.seconds,
+        "message": identity.line(),
+    }
+
+
+def _finished(record: RunRecord) -> dict[str, object]:
+    return {
+        "event": "finished",
+        "image": record.image.digest,
+        "snapshot": record.snapshot,
+        "ledger": record.ledger.head,
+        "state": record.state,
+        "metrics": record.metrics,
+    }
+
+
+def _failed(events: Events, error: RepriseError) -> int:
+    print(f"error: {error}", file=sys.stderr)
+    kind = "refused" if isinstance(error, RefusedError) else "failed"
+    with contextlib.suppress(RepriseError):  # standard output may be gone; stderr and the exit code say it all
+        events.emit({"event": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code})
+    return error.exit_code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,62 @@
+"""Events on standard output: one JSON object a line for launchers, or a short line for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from typing import Any, TextIO
+
+from reprise_trainer.errors import StorageError
+
+_STEP_INTERVAL = {"json": 0.1, "text": 2.0}
+"""Seconds between two step events at least; the last step's is always shown."""
+
+
+class Events:
+    """Writes events. Each is a dictionary with `event`: measured, checked, step, checkpoint, evaluated, finished,
+    refused or failed.
+
+    Args:
+        form: `json` or `text`.
+        stream: where to; standard output by default.
+    """
+
+    def __init__(self, form: str = "text", stream: TextIO | None = None) -> None:
+        self._form = form
+        self._stream = stream or sys.stdout
+        self._last_step = -1e9
+
+    def emit(self, event: dict[str, Any]) -> None:
+        """Write one event.
+
+        Raises:
+            StorageError: nobody reads standard output any more.
+        """
+        if event["event"] == "step":
+            now = time.monotonic()
+            if now - self._last_step < _STEP_INTERVAL[self._form] and event["step"] != event["steps"]:
+                return
+            self._last_step = now
+        line = json.dumps(event) if self._form == "json" else _text(event)
+        try:
+            self._stream.write(line + "\n")
+            self._stream.flush()
+        except OSError as error:
+            raise StorageError(f"standard output: cannot write: {error.strerror}") from error
+
+
+def _text(event: dict[str, Any]) -> str:
+    match event:
+        case {"event": "step", "step": step, "steps": steps, "loss": loss}:
+            return f"step {step}/{steps}  loss {loss:.4f}"
+        case {"event": "checkpoint", "step": step, "state": state}:
+            return f"checkpoint after step {step}: {state}"
+        case {"event": "measured" | "checked" | "refused" | "failed", "message": message}:
+            return str(message)
+        case {"event": "evaluated", "metrics": metrics}:
+            return f"accuracy {metrics['accuracy']} ({metrics['correct']} of {metrics['total']})"
+        case {"event": "finished", "ledger": ledger, "state": state}:
+            return f"finished: ledger {ledger}, state {state}"
+        case _:
+            return json.dumps(event)

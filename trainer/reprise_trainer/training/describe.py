@@ -1,0 +1,78 @@
+"""A measured image, a launch and an outcome → the run record."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.identity.delegation import format_time
+from reprise_trainer.identity.start import Identity
+from reprise_trainer.training.profiles import PROFILES
+from reprise_trainer.training.record import (
+    CheckpointFacts,
+    ImageFacts,
+    LedgerFacts,
+    ProfileFacts,
+    ResourceFacts,
+    RunKey,
+    RunRecord,
+)
+from reprise_trainer.training.resources import machine, peak_memory, process_times
+from reprise_trainer.training.run import Outcome
+
+
+def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKey, *, started: datetime) -> RunRecord:
+    """The record of a run that has just ended.
+
+    Args:
+        identity: the image as measured at the start, and the launch.
+        config: the configuration's bytes.
+        outcome: what the run was and what came out.
+        key: the run's key; the record names its delegation.
+        started: when the run started, with a time zone.
+    """
+    labels = identity.measurement.inventory.config.get("config", {}).get("Labels", {})
+    run = outcome.config.run
+    profile = PROFILES[run.profile]
+    return RunRecord(
+        run=identity.launch.run,
+        image=_image_facts(identity),
+        lock=labels.get("reprise.lock", ""),
+        source=labels.get("reprise.source", ""),
+        environment=labels.get("reprise.environment", ""),
+        engine=identity.launch.engine,
+        config=sha256_digest(config),
+        config_text=config.decode(),
+        snapshot=outcome.source.digest,
+        snapshot_name=outcome.source.snapshot.name,
+        profile=ProfileFacts(name=profile.name, promise=profile.promise, table=profile.table(run.threads)),
+        seed=run.seed,
+        backend=outcome.backend,
+        backend_version=outcome.backend_version,
+        ledger=LedgerFacts(head=outcome.ledger_head, lines=outcome.ledger_lines),
+        checkpoints=tuple(CheckpointFacts(step=step, state=state) for step, state in outcome.trained.checkpoints),
+        state=outcome.trained.digest,
+        metrics=outcome.evaluation.metrics(),
+        resources=_resource_facts(),
+        machine=machine(),
+        started=format_time(started),
+        finished=format_time(datetime.now(UTC)),
+        delegation=key.delegation,
+    )
+
+
+def _image_facts(identity: Identity) -> ImageFacts:
+    measured = identity.measurement
+    return ImageFacts(
+        digest=identity.digest,
+        files=measured.files,
+        bytes_hashed=measured.bytes,
+        milliseconds=round(measured.seconds * 1000),
+    )
+
+
+def _resource_facts() -> ResourceFacts:
+    wall, cpu = process_times()
+    return ResourceFacts(
+        wall_milliseconds=round(wall * 1000), cpu_milliseconds=round(cpu * 1000), peak_memory_bytes=peak_memory()
+    )

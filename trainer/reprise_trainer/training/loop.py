@@ -1,0 +1,104 @@
+"""The training loop: batch, shards, one tree, one update, one ledger line; again."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from reprise_trainer.backends.interface import Backend, ShardKey, State
+from reprise_trainer.backends.models import initial_values
+from reprise_trainer.data.batches import Batches
+from reprise_trainer.errors import InputError
+from reprise_trainer.training.checkpoint import write_checkpoint
+from reprise_trainer.training.ledger import LedgerWriter, gradient_digest
+from reprise_trainer.training.plan import Plan
+from reprise_trainer.training.tree import tree_sum
+
+CHECKPOINTS = "checkpoints"
+
+Emit = Callable[[dict[str, Any]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A finished step: its mean loss, its batch's and its gradient's digests (bare hex), and the state after it."""
+
+    number: int
+    loss: float
+    batch: str
+    gradient: str
+    state: State
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished training: the last state, its digest, and (finished steps, state digest) of each checkpoint."""
+
+    state: State
+    digest: str
+    checkpoints: tuple[tuple[int, str], ...]
+
+
+def first_state(plan: Plan, backend: Backend) -> State:
+    """The state before step 0."""
+    return backend.initial(initial_values(plan.model, plan.seed))
+
+
+def steps(plan: Plan, backend: Backend, batches: Batches, state: State, first: int) -> Iterator[Step]:
+    """Train from `state`, which is the state after `first` steps, to the end of the plan.
+
+    A step depends on nothing but the state before it and its number: so a run can go on from any checkpoint, and a
+    segment between two checkpoints can be replayed alone.
+
+    Raises:
+        InputError: the loss is not a finite number any more.
+    """
+    for number in range(first, plan.steps):
+        batch = batches.batch(number)
+
+        # Each logical shard alone, at one fixed shape; whichever worker computes it, its sums are the same.
+        before = state
+        shards = (
+            backend.shard_sums(before, batch.shard(index, plan.shards), ShardKey(plan.seed, number, index))
+            for index in range(plan.shards)
+        )
+
+        # One fixed order of addition; the division by the weight is in the update, once.
+        sums = tree_sum(shards, backend.add)
+        state = backend.apply(before, sums, plan.rate(number))
+
+        loss = backend.loss(sums).mean
+        if not math.isfinite(loss):
+            raise InputError(f"step {number}: the loss is {loss}", hint="A smaller learning rate (lr) often helps.")
+        yield Step(number, loss, batch.digest, gradient_digest(backend.gradient_sums(sums)), state)
+
+
+def train(plan: Plan, backend: Backend, batches: Batches, ledger: LedgerWriter, output: Path, emit: Emit) -> Trained:
+    """Train by `plan` from its first step to its last.
+
+    Args:
+        ledger: new; gets one line a step and one a checkpoint.
+        output: checkpoints go to its folder `checkpoints`.
+        emit: called with an event a step and one a checkpoint.
+
+    Raises:
+        InputError: the loss is not a finite number any more.
+        StorageError: ledger or checkpoint can't be written.
+    """
+    state, digest = first_state(plan, backend), ""
+    checkpoints: list[tuple[int, str]] = []
+    for step in steps(plan, backend, batches, state, 0):
+        ledger.add_step(step.number, loss=step.loss, batch=step.batch, gradient=step.gradient)
+        state, done = step.state, step.number + 1
+        emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss})
+
+        if done % plan.checkpoint_every == 0 or done == plan.steps:
+            digest = write_checkpoint(output / CHECKPOINTS, done, backend.export(state))
+            ledger.add_checkpoint(done, digest)
+            ledger.sync()
+            checkpoints.append((done, digest))
+            emit({"event": "checkpoint", "step": done, "state": digest})
+    return Trained(state, digest, tuple(checkpoints))

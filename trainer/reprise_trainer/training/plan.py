@@ -1,0 +1,93 @@
+"""Configuration and snapshot → the plan of a run: every number that the loop needs, decided before step 0."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Sgd
+from reprise_trainer.backends.models import Cnn, Mlp, Model
+from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
+from reprise_trainer.errors import RefusedError
+from reprise_trainer.training.config import AdamWSection, CnnSection, DataSection, RunConfig, SgdSection
+
+TRAIN_SPLIT = "train"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What is computed in a run. `rate_falls`: the learning rate goes down to zero in a line over the run."""
+
+    seed: int
+    steps: int
+    batch_size: int
+    shards: int
+    checkpoint_every: int
+    learning_rate: float
+    rate_falls: bool
+    model: Model
+    optimizer: Optimizer
+
+    def rate(self, step: int) -> float:
+        """The learning rate of `step` (0, 1, …): at most two rounded operations, no mathematical library."""
+        return self.learning_rate * ((self.steps - step) / self.steps) if self.rate_falls else self.learning_rate
+
+
+def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
+    """The plan of the run that `config` describes, on the snapshot `source`.
+
+    Raises:
+        RefusedError: the snapshot was made from another artifact than the configuration names.
+        InputError: the snapshot lacks a split or a field.
+    """
+    _require_provenance(config.data, source.snapshot)
+    steps = config.train.total_steps(source.snapshot.split(TRAIN_SPLIT).records)
+    return Plan(
+        seed=config.run.seed,
+        steps=steps,
+        batch_size=config.train.batch_size,
+        shards=config.train.logical_shards,
+        checkpoint_every=config.train.checkpoint_every or steps,
+        learning_rate=config.train.optimizer.lr,
+        rate_falls=config.train.optimizer.schedule == "linear",
+        model=_model(config, source.snapshot),
+        optimizer=_optimizer(config.train.optimizer),
+    )
+
+
+def make_backend(name: str, plan: Plan) -> Backend:
+    """The backend called `name`, for the plan's model and optimizer. Loads the framework: set the profile before."""
+    return _BACKENDS[name](plan)
+
+
+def _torch(plan: Plan) -> Backend:
+    from reprise_trainer.backends.torch_backend import TorchBackend
+
+    return TorchBackend(plan.model, plan.optimizer)
+
+
+_BACKENDS: Mapping[str, Callable[[Plan], Backend]] = {"torch": _torch}
+
+
+def _require_provenance(data: DataSection, snapshot: Snapshot) -> None:
+    found = (snapshot.provenance.artifact, snapshot.provenance.sha256)
+    if found != (data.artifact, data.sha256):
+        raise RefusedError(
+            f"snapshot {snapshot.name!r} was made from {found[0]} (sha256 {found[1]}), "
+            f"the configuration names {data.artifact} (sha256 {data.sha256})"
+        )
+
+
+def _model(config: RunConfig, snapshot: Snapshot) -> Model:
+    height, width = snapshot.field("image").shape
+    classes = len(snapshot.field("label").classes or ())
+    section = config.model
+    if isinstance(section, CnnSection):
+        return Cnn((height, width), classes, tuple(section.channels), section.hidden, section.dropout)
+    return Mlp((height, width), classes, tuple(section.hidden), section.dropout)
+
+
+def _optimizer(section: SgdSection | AdamWSection) -> Optimizer:
+    if isinstance(section, SgdSection):
+        return Sgd(section.momentum, section.weight_decay)
+    return AdamW(section.beta1, section.beta2, section.epsilon, section.weight_decay)

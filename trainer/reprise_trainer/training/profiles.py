@@ -1,0 +1,185 @@
+"""Profiles: the numeric settings that decide the bits, in one table, and how a process comes to run under them.
+
+A seed is not enough: the same program gives other weights with another number of threads or another instruction set.
+A profile names every such switch. Environment variables work only when they are set before the numeric libraries load,
+so the trainer replaces itself (execve) by a process that has them. Standard library alone.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+from typing import NoReturn
+
+from reprise_trainer.errors import InputError, RefusedError, SystemFailureError
+
+MARKER = "REPRISE_PROFILE"
+"""Set along with the switches, so that a process that has it and lacks a switch refuses instead of starting again."""
+
+DEFAULT = "x86-64-v3"
+
+_NUMERIC_MODULES = ("numpy", "torch", "jax")
+
+# CPU flags by /proc/cpuinfo's names; levels as in the x86-64 psABI's table of micro-architecture levels.
+_V2 = ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")
+_V3 = (*_V2, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsave")
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """One row of the table.
+
+    `environment` holds variables that the libraries read while loading; `{threads}` stands for the number of threads.
+    `torch` holds what the backend sets or finds set in the process. `promise` says where equal bits are promised.
+    """
+
+    name: str
+    promise: str
+    cpu_flags: tuple[str, ...]
+    environment: Mapping[str, str]
+    torch: Mapping[str, str]
+
+    def switches(self, threads: int) -> dict[str, str]:
+        """The environment variables of this profile for a number of threads, with the marker."""
+        values = {name: value.format(threads=threads) for name, value in self.environment.items()}
+        return {**values, MARKER: self.name}
+
+    def table(self, threads: int) -> dict[str, dict[str, str]]:
+        """Everything that the profile sets, for the run record."""
+        return {"environment": self.switches(threads), "torch": {**self.torch, "threads": str(threads)}}
+
+
+_THREADS = {
+    "OMP_NUM_THREADS": "{threads}",
+    "MKL_NUM_THREADS": "{threads}",
+    "OPENBLAS_NUM_THREADS": "{threads}",
+    "OMP_DYNAMIC": "FALSE",  # else a library may use fewer threads when the machine is busy: other partial sums
+    "MKL_DYNAMIC": "FALSE",
+    "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # never bfloat16 where float32 was asked for
+}
+
+PROFILES: Mapping[str, Profile] = MappingProxyType(
+    {
+        "x86-64-v3": Profile(
+            name="x86-64-v3",
+            promise="the same bits on CPUs of one maker that have AVX2 and FMA; between makers it is not promised, "
+            "since MKL takes its own path on CPUs that are not Intel's",
+            cpu_flags=_V3,
+            environment=MappingProxyType(
+                {
+                    **_THREADS,
+                    "ATEN_CPU_CAPABILITY": "avx2",
+                    "ONEDNN_MAX_CPU_ISA": "AVX2",
+                    "MKL_CBWR": "AVX2",  # taken on Intel's CPUs; others ignore every value but COMPATIBLE
+                    "OPENBLAS_CORETYPE": "Haswell",
+                }
+            ),
+            torch=MappingProxyType({"capability": "AVX2", "mkldnn": "true"}),
+        ),
+        "portable": Profile(
+            name="portable",
+            promise="made to give the same bits on every x86-64-v2 CPU: the lowest instruction set of each library",
+            cpu_flags=_V2,
+            environment=MappingProxyType(
+                {
+                    **_THREADS,
+                    "ATEN_CPU_CAPABILITY": "default",
+                    "ONEDNN_MAX_CPU_ISA": "SSE41",
+                    "MKL_CBWR": "COMPATIBLE",
+                    "OPENBLAS_CORETYPE": "Nehalem",
+                }
+            ),
+            torch=MappingProxyType({"capability": "DEFAULT", "mkldnn": "true"}),
+        ),
+    }
+)
+
+
+def profile_asked_for(config: bytes, *, where: str) -> tuple[Profile, int]:
+    """The profile and the number of threads that a configuration names, read by the standard library alone.
+
+    The trainer needs these two before it has measured what else it would load; the whole file is checked later.
+
+    Raises:
+        InputError: not TOML, or no valid profile or number of threads in it.
+    """
+    try:
+        section = tomllib.loads(config.decode()).get("run", {})
+    except (ValueError, RecursionError) as error:
+        raise InputError(f"{where}: not a TOML file: {error}") from error
+    name, threads = (
+        (section.get("profile", DEFAULT), section.get("threads")) if isinstance(section, dict) else ("", None)
+    )
+    if not isinstance(name, str) or name not in PROFILES:
+        raise InputError(f"{where}: run.profile: there are {', '.join(PROFILES)}, not {name!r}")
+    if not isinstance(threads, int) or threads < 1:
+        raise InputError(f"{where}: run.threads: expected a number of threads from 1, not {threads!r}")
+    return PROFILES[name], threads
+
+
+def require_cpu(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Refuse a CPU that lacks what the profile needs.
+
+    Raises:
+        SystemFailureError: names the missing flags and the CPU.
+    """
+    info = read_cpuinfo(cpuinfo)
+    missing = [flag for flag in profile.cpu_flags if flag not in info.get("flags", "").split()]
+    if missing:
+        raise SystemFailureError(
+            f"this CPU ({info.get('model name', 'of unknown model')}) lacks {', '.join(missing)}, "
+            f"which profile {profile.name!r} needs",
+            hint="Use a machine that has them"
+            + (', or set profile = "portable" (other bits, slower).' if profile.name != "portable" else "."),
+        )
+
+
+def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """The first processor's fields in /proc/cpuinfo, by name."""
+    try:
+        first = path.read_text().split("\n\n", 1)[0]
+    except OSError as error:
+        raise SystemFailureError(f"{path}: cannot read what the CPU is: {error.strerror}") from error
+    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def enter_profile(profile: Profile, threads: int) -> None:
+    """Return when this process runs under the profile's switches; else replace it by one that does.
+
+    Call it before anything numeric is imported. Switches that were set to something else are overruled, once.
+
+    Raises:
+        RefusedError: the switches did not stay set, or something numeric was loaded before them.
+        SystemFailureError: the process could not be replaced.
+    """
+    loaded = [name for name in _NUMERIC_MODULES if name in sys.modules]
+    if loaded:
+        raise RefusedError(f"{', '.join(loaded)} was loaded before profile {profile.name!r} could be set")
+    unset = unset_switches(profile, threads, os.environ)
+    if not unset:
+        return
+    if os.environ.get(MARKER) == profile.name:
+        details = ", ".join(f"{name} is {found!r}, expected {value!r}" for name, (value, found) in unset.items())
+        raise RefusedError(f"profile {profile.name!r} was entered, yet {details}")
+    _replace_process(profile.switches(threads))
+
+
+def unset_switches(profile: Profile, threads: int, environment: Mapping[str, str]) -> dict[str, tuple[str, str | None]]:
+    """Switch → (value that the profile wants, value found), for each that differs."""
+    wanted = profile.switches(threads)
+    return {name: (value, environment.get(name)) for name, value in wanted.items() if environment.get(name) != value}
+
+
+def _replace_process(switches: Mapping[str, str]) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    try:
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **switches})
+    except OSError as error:
+        raise SystemFailureError(f"{sys.executable}: cannot start again under the profile: {error.strerror}") from error

@@ -1,0 +1,169 @@
+"""The run record: what one run was and what came out, as the predicate of a signed in-toto statement.
+
+The statement's subject is the image that the trainer measured itself to be. It is signed by the run's own key, which
+the launcher's delegation vouches for. Floats are hex strings, so that a record has one canonical form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Literal
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import load_pem_private_key
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import InputError, RefusedError, RepriseError
+from reprise_trainer.identity.bundle import RUN_RECORD, make_statement, public_pem, sign_statement
+from reprise_trainer.identity.delegation import verify_delegation
+from reprise_trainer.identity.launch import DELEGATION_FILE, POLICY_FILE, RUN_KEY_FILE, Launch, read_launch_file
+from reprise_trainer.identity.policy import read_policy
+
+FORMAT = 1
+FILE_NAME = "record.sigstore.json"
+
+_DIGEST = r"^sha256:[0-9a-f]{64}$"
+
+
+class _Document(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ImageFacts(_Document):
+    """The image as measured: its digest, how many files and bytes were hashed, and in how many milliseconds."""
+
+    digest: str = Field(pattern=_DIGEST)
+    files: int
+    bytes_hashed: int
+    milliseconds: int
+
+
+class ProfileFacts(_Document):
+    """The profile's name, its promise, and every switch that it set."""
+
+    name: str
+    promise: str
+    table: dict[str, dict[str, str]]
+
+
+class LedgerFacts(_Document):
+    """The ledger's head, and its lines after the header."""
+
+    head: str = Field(pattern=_DIGEST)
+    lines: int
+
+
+class CheckpointFacts(_Document):
+    """One checkpoint: finished steps, and the state digest."""
+
+    step: int
+    state: str = Field(pattern=_DIGEST)
+
+
+class ResourceFacts(_Document):
+    """What the process used, from its start under the profile to the record."""
+
+    wall_milliseconds: int
+    cpu_milliseconds: int
+    peak_memory_bytes: int
+
+
+class RunRecord(_Document):
+    """The predicate. `lock`, `source` and `environment` are digests from the labels of the image's config, empty where
+    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `started` and `finished` are never
+    compared."""
+
+    format: Literal[1] = 1
+    run: str
+    image: ImageFacts
+    lock: str
+    source: str
+    environment: str
+    engine: str
+    config: str = Field(pattern=_DIGEST)
+    config_text: str
+    snapshot: str = Field(pattern=_DIGEST)
+    snapshot_name: str
+    profile: ProfileFacts
+    seed: int
+    backend: str
+    backend_version: str
+    ledger: LedgerFacts
+    checkpoints: tuple[CheckpointFacts, ...]
+    state: str = Field(pattern=_DIGEST)
+    metrics: dict[str, str | int]
+    resources: ResourceFacts
+    machine: dict[str, str | int]
+    started: str
+    finished: str
+    delegation: str = Field(pattern=_DIGEST)
+
+
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """The run's own key, and the digest of the delegation that vouches for it."""
+
+    key: ec.EllipticCurvePrivateKey
+    delegation: str
+
+
+def read_record(predicate: Mapping[str, Any]) -> RunRecord:
+    """The record in a verified statement's predicate.
+
+    Raises:
+        InputError: not a run record of this format; names the first field that doesn't fit.
+    """
+    try:
+        return RunRecord.model_validate(dict(predicate), strict=False)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"])
+        raise InputError(f"not a run record of format {FORMAT}: {place}: {first['msg']}") from error
+
+
+def sign_record(record: RunRecord, key: RunKey, *, subject: str) -> bytes:
+    """The bundle that holds the record, signed by the run's key. `subject` is the image's name, for people."""
+    predicate = record.model_dump(mode="json")
+    return sign_statement(key.key, make_statement(subject, record.image.digest, RUN_RECORD, predicate))
+
+
+def read_run_key(folder: Path, launch: Launch, *, config: str, at: datetime) -> RunKey:
+    """The run's key from the launch folder, once the delegation is known to vouch for it and for this very run.
+
+    Checked before training: a record that nobody may accept would only be noticed after it.
+
+    Args:
+        folder: the launch folder.
+        launch: its launch.json; the image digest in it was compared with the measured one.
+        config: digest of the configuration's bytes.
+        at: now, with a time zone.
+
+    Raises:
+        RefusedError: key or delegation is missing or malformed, or for another run, image, configuration or
+            snapshot.
+    """
+    pem = read_launch_file(folder, RUN_KEY_FILE, "the record can't be signed without the run's key")
+    data = read_launch_file(folder, DELEGATION_FILE, "nobody vouches for the run's key")
+    policy = read_launch_file(folder, POLICY_FILE, "no policy says whose signature counts")
+    try:
+        key = load_pem_private_key(pem, None)
+        delegation = verify_delegation(data, read_policy(policy).public_keys(), at=at)
+    except (RepriseError, ValueError, TypeError, UnsupportedAlgorithm) as error:
+        raise RefusedError(f"the run's key or its delegation does not hold: {error}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey) or public_pem(key.public_key()) != delegation.public_key:
+        raise RefusedError(f"{folder / RUN_KEY_FILE}: the delegation is for another key")
+    said = {
+        "run": (delegation.run, launch.run),
+        "image": (delegation.image, launch.image),
+        "configuration": (delegation.config, config),
+        "snapshot": (delegation.snapshot, launch.snapshot),
+    }
+    for what, (allowed, found) in said.items():
+        if allowed != found:
+            raise RefusedError(f"the delegation is for another {what}: {allowed}, this run's is {found}")
+    return RunKey(key, sha256_digest(data))

@@ -1,0 +1,89 @@
+"""One run without its launch and its signature: check what was handed over, train, evaluate."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from reprise_trainer.backends.interface import Backend
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.data.batches import Batches, open_columns
+from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
+from reprise_trainer.evaluation.accuracy import Evaluation, evaluate
+from reprise_trainer.training.config import RunConfig, read_config
+from reprise_trainer.training.ledger import FILE_NAME, Header, LedgerWriter
+from reprise_trainer.training.loop import Emit, Trained, train
+from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan
+from reprise_trainer.training.profiles import PROFILES
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, and an
+    empty folder for what comes out."""
+
+    config: bytes
+    image: str
+    snapshot: str
+    data: Path
+    output: Path
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run was and what came out."""
+
+    config: RunConfig
+    source: OpenSnapshot
+    plan: Plan
+    backend: str
+    backend_version: str
+    trained: Trained
+    evaluation: Evaluation
+    ledger_head: str
+    ledger_lines: int
+
+
+def run(request: Request, emit: Emit, *, where: str = "run.toml") -> Outcome:
+    """Run what is requested, under the profile that this process already has.
+
+    Args:
+        request: see `Request`.
+        emit: called with each event.
+        where: the configuration's name, for messages.
+
+    Raises:
+        InputError: the configuration doesn't hold, or the training diverged.
+        RefusedError: the snapshot is another, or is damaged.
+        SystemFailureError: the backend can't keep the profile.
+        StorageError: the output can't be written.
+    """
+    config = read_config(request.config, where=where)
+    source = open_snapshot(request.data, expected=request.snapshot)
+    emit({"event": "checked", "snapshot": source.digest, "message": _checked(source)})
+
+    plan = make_plan(config, source)
+    backend = make_backend(config.train.backend, plan)
+    backend.prepare(PROFILES[config.run.profile].torch, config.run.threads)
+
+    header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed)
+    ledger = LedgerWriter(request.output / FILE_NAME, header)
+    batches = Batches(source, TRAIN_SPLIT, seed=plan.seed, batch_size=plan.batch_size)
+    trained = train(plan, backend, batches, ledger, request.output, emit)
+    ledger.close()
+
+    evaluation = _evaluate(config, source, backend, trained)
+    emit({"event": "evaluated", "split": config.evaluate.split, "metrics": evaluation.metrics()})
+    return Outcome(config, source, plan, backend.name, backend.version, trained, evaluation, ledger.head, ledger.lines)
+
+
+def _evaluate(config: RunConfig, source: OpenSnapshot, backend: Backend, trained: Trained) -> Evaluation:
+    split = config.evaluate.split
+    records = source.snapshot.split(split).records
+    columns = open_columns(source, split)
+    return evaluate(backend, trained.state, columns, records=records, batch_size=config.evaluate.batch_size)
+
+
+def _checked(source: OpenSnapshot) -> str:
+    shards = sum(len(split.shards) for split in source.snapshot.splits.values())
+    return f"snapshot {source.digest} checked: {source.snapshot.name}, {shards} shards, {source.size / 1e6:.1f} MB"
