@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reprise.image.entries import Entry, checked_path, directory, file, symlink
-from reprise.image.format import DROPPED_FOLDERS, FILE_MODE, STATUS_FOLDER, USR_MERGED
+from reprise.image.format import DROPPED_FOLDERS, FILE_MODE, RUN_FOLDERS, STATUS_FOLDER, USR_MERGED
 from reprise_trainer.errors import InputError
 
 _AR_MAGIC = b"!<arch>\n"
@@ -133,8 +133,14 @@ def _entry(member: tarfile.TarInfo, path: str, data: memoryview, written: dict[s
 
 
 def _merged(path: str) -> str:
-    """The path on a system where /bin, /lib and so on are symlinks into /usr."""
-    return f"usr/{path}" if path.partition("/")[0] in USR_MERGED else path
+    """The path on a system where /bin, /lib and so on are symlinks into /usr, and /var/run and /var/lock into /run."""
+    top = path.partition("/")[0]
+    if top in USR_MERGED:
+        return f"usr/{path}"
+    for old, new in RUN_FOLDERS.items():
+        if top == "var" and f"{path}/".startswith(f"{old}/"):
+            return new + path.removeprefix(old)
+    return path
 
 
 def _is_dropped(entry: Entry) -> bool:

@@ -31,6 +31,9 @@ has one mode."""
 USR_MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
 """Top folders that are symlinks into usr (Debian's merged-/usr, UsrMerge); packages still name some paths the old way."""
 
+RUN_FOLDERS = {"var/run": "run", "var/lock": "run/lock"}
+"""Folders that Debian ships as such and turns into symlinks when base-files is configured; the base layer has the links."""
+
 DROPPED_FOLDERS = (
     "usr/share/doc",
     "usr/share/info",
