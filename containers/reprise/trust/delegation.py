@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reprise_trainer.errors import DoesNotHoldError
+from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.identity.bundle import (
     DELEGATION,
     VerifiedStatement,
@@ -83,15 +85,20 @@ def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime
         InputError: a bundle or a document in it is malformed.
         DoesNotHoldError: a link of the chain does not hold; the message says which.
     """
-    try:
+    with _about("the delegation"):
         signed = verify_bundle(delegation, policy.public_keys())
-    except DoesNotHoldError as error:
-        raise DoesNotHoldError(f"the delegation: {error.message}") from error
-    granted = read_delegation(signed)
-    try:
+        granted = read_delegation(signed)
+    with _about("the run record"):
         verified = verify_run_record(record, granted)
-    except DoesNotHoldError as error:
-        raise DoesNotHoldError(f"the run record: {error.message}") from error
     judged_at = at or read_time(verified.predicate.get("finished"), "the run record's finished")
     require_unexpired(granted, judged_at)
     return VerifiedRecord(verified, granted, signed.key_name, judged_at)
+
+
+@contextmanager
+def _about(document: str) -> Iterator[None]:
+    """Say in the message which document an error is about."""
+    try:
+        yield
+    except (DoesNotHoldError, InputError) as error:
+        raise type(error)(f"{document}: {error.message}", hint=error.hint) from error
