@@ -19,8 +19,9 @@ from typing import Any
 
 import cffi
 import cryptography
-import reprise_trainer
 import zstandard
+
+import reprise_trainer
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.file_list import LISTS_FOLDER, ListedFile, encode_list, list_path
@@ -70,7 +71,23 @@ class SmallImage:
 
 def base_entries() -> dict[str, Entry]:
     """What docker and podman would add to any root: folders to mount on, and files that they write."""
-    plain = "dev etc home proc run run/reprise sys var data output usr usr/bin usr/sbin usr/lib usr/lib64".split()
+    plain = [
+        "dev",
+        "etc",
+        "home",
+        "proc",
+        "run",
+        "run/reprise",
+        "sys",
+        "var",
+        "data",
+        "output",
+        "usr",
+        "usr/bin",
+        "usr/sbin",
+        "usr/lib",
+        "usr/lib64",
+    ]
     folders = {path: Entry(mode=0o755) for path in plain}
     links = {path: Entry(target=f"usr/{path}") for path in ("bin", "sbin", "lib", "lib64")}
     empty = {path: Entry(b"") for path in ("etc/hosts", "etc/hostname", "etc/resolv.conf", "run/.containerenv")}
@@ -103,7 +120,9 @@ def python_entries() -> dict[str, Entry]:
             names[:] = [name for name in names if not skipped.match(name)]
             for name in files:
                 path = Path(folder, name)
-                entries[f"{place}/{path.relative_to(source)}"] = Entry(path.read_bytes(), mode=path.stat().st_mode & 0o755)
+                entries[f"{place}/{path.relative_to(source)}"] = Entry(
+                    path.read_bytes(), mode=path.stat().st_mode & 0o755
+                )
     backend = next(Path(cffi.__file__).parent.parent.glob("_cffi_backend*.so"))
     entries[f"{STDLIB}/{backend.name}"] = Entry(backend.read_bytes(), mode=0o755)
     binaries = [executable, backend, *(Path(cryptography.__file__).parent.rglob("*.so"))]
@@ -147,7 +166,11 @@ def tiny_entries() -> dict[str, Entry]:
 
 
 def make_image(
-    store: Store, layers: Mapping[str, Mapping[str, Entry]], *, config: Mapping[str, Any] | None = None, tag: str = "small"
+    store: Store,
+    layers: Mapping[str, Mapping[str, Entry]],
+    *,
+    config: Mapping[str, Any] | None = None,
+    tag: str = "small",
 ) -> SmallImage:
     """Put the image with these layers (lowest first) into the store."""
     records = tuple(_add_layer(store, name, entries) for name, entries in layers.items())

@@ -88,7 +88,7 @@ def measure(
     finally:
         digests = pending.collect()
     for path in expected.keys() - seen:
-        differences[path] = "missing"
+        differences.setdefault(path, "missing")
     for file, digest in zip(files, digests, strict=True):
         if file.path not in differences and (digest is None or digest.hex() != file.sha256):
             differences[file.path] = _changed_bytes(file, digest)
@@ -97,10 +97,15 @@ def measure(
         files=len(files),
         bytes=sum(file.size for file in files),
         seconds=time.perf_counter() - start,
-        differences=tuple(Difference(path, differences[path]) for path in sorted(differences)),
+        differences=tuple(Difference(path, differences[path]) for path in sorted(differences, key=_order)),
         listed=listed,
         inventory=inventory,
     )
+
+
+def _order(path: str) -> tuple[bool, str]:
+    """Lists first: without its list, each file of a layer looks added."""
+    return not path.startswith(LISTS_FOLDER), path
 
 
 def _read_inventory(root: Path) -> Inventory:

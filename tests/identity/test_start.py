@@ -1,0 +1,193 @@
+"""The whole check at a start, on an unpacked image with real signatures: what holds passes, each sabotage is named."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import RefusedError
+from reprise_trainer.identity.bundle import (
+    DELEGATION,
+    IMAGE_SIGNATURE,
+    make_statement,
+    public_pem,
+    sign_statement,
+)
+from reprise_trainer.identity.launch import BUNDLE_FILE, LAUNCH_FILE, POLICY_FILE, Launch, encode_launch
+from reprise_trainer.identity.mounts import Mount
+from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
+from reprise_trainer.identity.process import MappedFile, ProcessFacts
+from reprise_trainer.identity.start import Identity, verify_identity
+
+MOUNTS = (Mount("", "/", "overlay", read_only=True), Mount("proc", "/", "proc", read_only=False))
+OTHER = sha256_digest(b"another image")
+SNAPSHOT = sha256_digest(b"a snapshot")
+
+
+@dataclass(frozen=True)
+class Start:
+    """A start that would be let through, until a test changes one thing."""
+
+    root: Path
+    folder: Path
+    digest: str
+    key: ec.EllipticCurvePrivateKey
+    process: ProcessFacts
+
+    def verify(
+        self, *, mounts: tuple[Mount, ...] = MOUNTS, process: ProcessFacts | None = None, **switches: str
+    ) -> Identity:
+        owner = (os.getuid(), os.getgid())
+        facts = process or self.process
+        return verify_identity(
+            self.folder, root=self.root, mounts=mounts, process=facts, owner=owner, switches=switches
+        )
+
+    def refusal(self, *, mounts: tuple[Mount, ...] = MOUNTS, process: ProcessFacts | None = None) -> str:
+        with pytest.raises(RefusedError) as caught:
+            self.verify(mounts=mounts, process=process)
+        assert caught.value.exit_code == 78
+        return str(caught.value)
+
+    def sign(
+        self, digest: str, predicate_type: str = IMAGE_SIGNATURE, predicate: Mapping[str, str] | None = None
+    ) -> None:
+        statement = make_statement("small", digest, predicate_type, predicate or {})
+        (self.folder / BUNDLE_FILE).write_bytes(sign_statement(self.key, statement))
+
+    def tell(self, digest: str) -> None:
+        (self.folder / LAUNCH_FILE).write_bytes(encode_launch(Launch(digest, SNAPSHOT, "run-1", "namespaces")))
+
+
+@pytest.fixture
+def start(unpacked, tmp_path: Path) -> Start:
+    folder = tmp_path / "launch"
+    folder.mkdir()
+    config = unpacked.image.inventory.config["config"]
+    pairs = frozenset((name, value) for name, _, value in (pair.partition("=") for pair in config["Env"]))
+    process = ProcessFacts(tuple(config["Entrypoint"]), pairs, (0, 0), True, frozenset(), frozenset())
+    made = Start(unpacked.root, folder, unpacked.image.digest, ec.generate_private_key(ec.SECP256R1()), process)
+    policy = Policy((PolicyKey("release", public_pem(made.key.public_key())),))
+    (folder / POLICY_FILE).write_text(write_policy(policy))
+    made.sign(made.digest)
+    made.tell(made.digest)
+    return made
+
+
+def test_an_image_as_it_was_built_told_and_signed_knows_itself(start: Start) -> None:
+    identity = start.verify()
+    assert identity.digest == start.digest
+    assert identity.key_name == "release"
+    assert identity.launch.run == "run-1"
+    assert identity.line().startswith(f"image {start.digest} measured: ")
+
+
+def test_a_changed_file_is_refused_by_name(start: Start) -> None:
+    path = next(start.root.rglob("libtorch.so"))
+    path.write_bytes(path.read_bytes()[:-1] + b"\x00")
+    message = start.refusal()
+    assert message.startswith("this is not the image as it was built: 1 difference\n")
+    assert "libtorch.so: bytes changed: expected sha256 " in message
+
+
+def test_twenty_differences_are_named_and_the_rest_counted(start: Start) -> None:
+    for number in range(25):
+        (start.root / "usr/lib" / f"added{number:02}.py").write_text("")
+    message = start.refusal()
+    assert message.startswith("this is not the image as it was built: 25 differences\n")
+    assert message.count("added: no layer lists it") == 20
+    assert "/usr/lib/added19.py" in message
+    assert "/usr/lib/added20.py" not in message
+    assert message.endswith("… and 5 more")
+
+
+def test_the_wrong_expected_digest_is_refused_with_both(start: Start) -> None:
+    start.tell(OTHER)
+    assert start.refusal() == f"wrong image: the launcher asked for {OTHER}, this one measures {start.digest}"
+
+
+def test_a_bundle_for_another_image_is_refused_with_both(start: Start) -> None:
+    start.sign(OTHER)
+    message = start.refusal()
+    assert message == f"the signature is for another image: it names {OTHER}, this one measures {start.digest}"
+
+
+def test_no_bundle_is_refused(start: Start) -> None:
+    (start.folder / BUNDLE_FILE).unlink()
+    assert start.refusal().startswith(f"image {start.digest} comes without a signature: ")
+
+
+def test_a_damaged_bundle_is_refused(start: Start) -> None:
+    (start.folder / BUNDLE_FILE).write_bytes(b"{}")
+    assert start.refusal().startswith(f"the signature of image {start.digest} does not hold: not a Sigstore bundle")
+
+
+def test_a_bundle_by_a_stranger_is_refused_and_the_trusted_keys_named(start: Start) -> None:
+    replace(start, key=ec.generate_private_key(ec.SECP256R1())).sign(start.digest)
+    assert "not by a known key (tried: release)" in start.refusal()
+
+
+def test_a_statement_of_another_kind_is_no_image_signature(start: Start) -> None:
+    start.sign(start.digest, DELEGATION, {"run": "x"})
+    assert start.refusal() == f"the bundle holds a {DELEGATION} statement, expected {IMAGE_SIGNATURE}"
+
+
+@pytest.mark.parametrize("name", [LAUNCH_FILE, POLICY_FILE])
+def test_a_launch_folder_without_a_file_is_refused_by_its_name(start: Start, name: str) -> None:
+    (start.folder / name).unlink()
+    assert f"{start.folder / name} can't be read" in start.refusal()
+
+
+@pytest.mark.parametrize("data", [b"", b"[]", b'{"format":2}', b'{"format":1,"image":"x"}', b"\xff"])
+def test_a_malformed_launch_is_refused(start: Start, data: bytes) -> None:
+    (start.folder / LAUNCH_FILE).write_bytes(data)
+    assert LAUNCH_FILE in start.refusal()
+
+
+def test_an_inventory_edited_to_fit_the_files_is_another_image(start: Start) -> None:
+    path = start.root / "usr/share/reprise/inventory.json"
+    path.write_bytes(path.read_bytes().replace(b'"created":"2026-01-01', b'"created":"2027-01-01'))
+    assert start.refusal().startswith(f"wrong image: the launcher asked for {start.digest}, this one measures sha256:")
+
+
+def test_a_file_mounted_over_a_module_is_refused_by_name(start: Start) -> None:
+    module = str(next(start.root.rglob("json.py")).relative_to(start.root))
+    (start.root / module).write_text("evil")
+    message = start.refusal(mounts=(*MOUNTS, Mount(module, "/evil.py", "ext4", read_only=True)))
+    assert f"/{module}: mounted over the image (ext4)" in message
+    assert f"/{module}: bytes changed" in message  # an unallowed mount hides nothing
+
+
+def test_a_writable_root_is_refused(start: Start) -> None:
+    assert "the root is writable" in start.refusal(mounts=(replace(MOUNTS[0], read_only=False),))
+
+
+def test_a_preload_is_refused_by_name(start: Start) -> None:
+    preload = replace(start.process, environment=start.process.environment | {("LD_PRELOAD", "/data/evil.so")})
+    assert "LD_PRELOAD='/data/evil.so' is set" in start.refusal(process=preload)
+
+
+def test_a_library_mapped_from_outside_is_refused_by_name(start: Start) -> None:
+    process = replace(start.process, mapped=frozenset({MappedFile("/data/evil.so", executable=True)}))
+    assert "/data/evil.so: mapped into the process as code" in start.refusal(process=process)
+
+
+def test_the_profiles_switches_are_part_of_the_check(start: Start) -> None:
+    process = replace(start.process, environment=start.process.environment | {("OMP_NUM_THREADS", "1")})
+    assert start.verify(process=process, OMP_NUM_THREADS="1").digest == start.digest
+    with pytest.raises(RefusedError, match="OMP_NUM_THREADS is '1', the image says '2'"):
+        start.verify(process=process, OMP_NUM_THREADS="2")
+
+
+def test_several_kinds_of_difference_are_named_together(start: Start) -> None:
+    next(start.root.rglob("json.py")).chmod(0o600)
+    process = replace(start.process, isolated=False)
+    message = start.refusal(process=process, mounts=(*MOUNTS, Mount("opt", "/", "ext4", read_only=True)))
+    assert "3 differences" in message
+    assert all(each in message for each in ("without -I", "/opt: mounted over", "json.py: mode changed"))
