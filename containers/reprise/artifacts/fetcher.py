@@ -21,6 +21,8 @@ from reprise_trainer.errors import InputError, RepriseError, StorageError, Unava
 _EVENT_SECONDS = 0.1
 """Time between two progress events of one artifact."""
 
+_LACKS = "does not have it"
+
 
 class _WrongBytesError(NoAnswerError):
     """A place gave a file with another hash."""
@@ -105,7 +107,7 @@ class _Fetcher:
             except NoAnswerError as error:
                 notes.append(f"{source.name}: {error}")
             if len(notes) == count:
-                notes.append(f"{source.name}: does not have it")
+                notes.append(f"{source.name}: {_LACKS}")
         return _Miss(artifact, tuple(notes), wrong)
 
     def _from(self, candidate: Candidate, artifact: Artifact, partial: PartialFile) -> None:
@@ -155,8 +157,9 @@ def _explain(misses: Sequence[_Miss]) -> RepriseError:
     more = f" (and {len(misses) - 1} more artifacts)" if len(misses) > 1 else ""
     tried = "; ".join(first.notes)
     if first.wrong:
+        tried = "; ".join(note for note in first.notes if not note.endswith(_LACKS))
         return InputError(
-            f"{first.artifact.purl}{more}: expected {first.artifact.digest}, {tried}",
+            f"{first.artifact.purl}{more}: expected {first.artifact.digest}; {tried}",
             hint="Nothing of it was kept. Who serves this has another file under the name: ask there, or elsewhere.",
         )
     return UnavailableError(

@@ -36,12 +36,13 @@ class DebianSolution:
     packages: tuple[Artifact, ...]
 
 
-def solve(part: DebianPart, mirror: str = "") -> DebianSolution:
+def solve(part: DebianPart, mirror: str = "", trust: str = "") -> DebianSolution:
     """Resolve `part.packages` and all that they depend on, in the main component of `part.suite` alone.
 
     Args:
         part: what a person asked for.
         mirror: address of a Debian archive; when empty, the one that the machine's apt is configured with.
+        trust: option of sources.list(5) that says which keys sign the suite; by default Debian's own.
 
     Raises:
         SystemFailureError: this machine has no apt.
@@ -57,23 +58,27 @@ def solve(part: DebianPart, mirror: str = "") -> DebianSolution:
             hint="set debian_mirror in the [sources] of the environment's TOML",
         )
     with tempfile.TemporaryDirectory(prefix="reprise-apt-") as folder:
-        apt = _PrivateApt(Path(folder), mirror, part.suite)
+        apt = _PrivateApt(Path(folder), mirror, part.suite, trust or _debian_keys())
         apt.update()
         apt.assume(part.assume)
         return DebianSolution(part.suite, apt.release_date(), tuple(apt.resolve(part.packages)))
 
 
+def _debian_keys() -> str:
+    """Debian's keys where their package put them; without it, apt's own trusted keys count."""
+    return f"signed-by={ARCHIVE_KEYS}" if ARCHIVE_KEYS.exists() else ""
+
+
 class _PrivateApt:
     """apt with its sources, state and cache in one folder of our own."""
 
-    def __init__(self, root: Path, mirror: str, suite: str) -> None:
+    def __init__(self, root: Path, mirror: str, suite: str, trust: str) -> None:
         self._root, self._suite = root, suite
         self._status = root / "state" / "status"
         for folder in ("state/lists/partial", "cache/archives/partial", "preferences.d", "sources.d"):
             (root / folder).mkdir(parents=True)
         self._status.touch()
-        keys = f" signed-by={ARCHIVE_KEYS}" if ARCHIVE_KEYS.exists() else ""
-        (root / "sources.list").write_text(f"deb [arch={ARCHITECTURE}{keys}] {mirror} {suite} main\n")
+        (root / "sources.list").write_text(f"deb [arch={ARCHITECTURE} {trust}] {mirror} {suite} main\n")
         options = {
             "Dir::Etc::sourcelist": root / "sources.list",
             "Dir::Etc::sourceparts": root / "sources.d",
