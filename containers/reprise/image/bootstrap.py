@@ -1,7 +1,7 @@
 """The image's own Python, made to run on any Linux host: the builder's only interpreter.
 
-Runs on the host. Debian's files are unpacked into a cache folder and Python is started through their own dynamic linker,
-with their own libraries, so that neither the host's Python, nor its C library, nor its zlib or libzstd can change a byte.
+Runs on the host. Debian's files are unpacked into a cache folder and Python is started through their own dynamic
+linker, with their own libraries: neither the host's Python, nor its C library, zlib or libzstd can change a byte.
 """
 
 from __future__ import annotations

@@ -126,7 +126,9 @@ def _built(event: dict[str, Any], output: Path) -> BuiltLayer:
 
 def _clean(job: BuildJob, found: Iterable[Path]) -> None:
     """Remove what a failed build has written, and nothing else."""
-    prefixes = tuple(f"{layer.name}{suffix}" for layer in job.layers for suffix in (".tar.", ".list.json", ".bytecode-"))
+    prefixes = tuple(
+        f"{layer.name}{suffix}" for layer in job.layers for suffix in (".tar.", ".list.json", ".bytecode-")
+    )
     for path in found:
         if path.name == _LOG or path.name.startswith(prefixes):
             path.unlink(missing_ok=True)

@@ -12,7 +12,7 @@ import os
 import select
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,6 @@ from reprise.image.job import BuildJob, decode_job
 from reprise.image.layer import Late, write_layer
 from reprise.image.plan import LayerPlan, plan_layers
 from reprise_trainer.errors import RepriseError
-from reprise_trainer.identity.file_list import ListedFile
 
 _CHUNK = 400_000
 """Bytes of source that are compiled as one task: about 50 ms."""

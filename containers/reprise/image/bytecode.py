@@ -1,9 +1,9 @@
 """Bytecode of Python sources: `__pycache__/*.pyc` that never have to be checked against their source.
 
-"Unchecked hash" pycs (PEP 552) hold no time, so that a layer's constant times don't make them stale. Each depends on its
-source, its in-image path and the Python that compiles, and on nothing else. On 3.11 that holds when one process compiles
-many files (tests compare with a fork a file); since 3.12 strings that an earlier file has interned change the bytes
-(cpython issue 129724), so there each file is compiled in a fork of its own.
+"Unchecked hash" pycs (PEP 552) hold no time, so that a layer's constant times don't make them stale. Each depends on
+its source, its in-image path and the Python that compiles, and on nothing else. On 3.11 that holds when one process
+compiles many files (tests compare with a fork a file); since 3.12 strings that an earlier file has interned change the
+bytes (cpython issue 129724), so there each file is compiled in a fork of its own.
 """
 
 from __future__ import annotations
@@ -69,13 +69,13 @@ def in_a_fork(source: bytes, path: str) -> bytes | None:
         status = 1
         try:
             os.close(receive)
-            with open(send, "wb") as pipe:
+            with os.fdopen(send, "wb") as pipe:
                 pipe.write(bytecode(source, path) or b"")
             status = 0
         finally:
             os._exit(status)
     os.close(send)
-    with open(receive, "rb") as pipe:
+    with os.fdopen(receive, "rb") as pipe:
         compiled = pipe.read()
     if os.waitpid(child, 0)[1] != 0:
         raise SystemFailureError(f"the process that compiled /{path} died", hint="Is there enough memory?")

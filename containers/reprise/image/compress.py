@@ -1,9 +1,9 @@
 """The one way in which layers are compressed.
 
-One version of libzstd and one level still give different bytes for: threads 0 or more, and size pledged or not (measured;
-the size of the pieces fed in and 1, 2 or 4 threads make no difference). So it is always the multi-threaded mode, the size
-is never pledged, and each parameter is written out. libzstd itself is pinned by the lock's zstandard wheel. Not Python's
-zlib, bz2 or gzip: their libraries differ from machine to machine in what they write.
+One version of libzstd and one level still give different bytes for: threads 0 or more, and size pledged or not
+(measured; the size of the pieces fed in and 1, 2 or 4 threads make no difference). So it is always the multi-threaded
+mode, the size is never pledged, and each parameter is written out. libzstd itself is pinned by the lock's zstandard
+wheel. Not Python's zlib, bz2 or gzip: their libraries differ from machine to machine in what they write.
 """
 
 from __future__ import annotations

@@ -29,10 +29,10 @@ DIRECTORY_MODES = MappingProxyType({"tmp": 0o1777, "var/tmp": 0o1777, "root": 0o
 has one mode."""
 
 USR_MERGED = ("bin", "lib", "lib32", "lib64", "libx32", "sbin")
-"""Top folders that are symlinks into usr (Debian's merged-/usr, UsrMerge); packages still name some paths the old way."""
+"""Top folders that are symlinks into usr (Debian's merged-/usr); packages still name some paths the old way."""
 
-RUN_FOLDERS = {"var/run": "run", "var/lock": "run/lock"}
-"""Folders that Debian ships as such and turns into symlinks when base-files is configured; the base layer has the links."""
+RUN_FOLDERS = MappingProxyType({"var/run": "run", "var/lock": "run/lock"})
+"""Folders that Debian ships as such, and that configuring base-files turns into the symlinks of our base layer."""
 
 DROPPED_FOLDERS = (
     "usr/share/doc",
@@ -41,7 +41,8 @@ DROPPED_FOLDERS = (
     "usr/share/locale",
     "usr/share/man",
 )
-"""Folders of Debian packages that nothing in an image reads. Copyright files in usr/share/doc stay: licences ask for it."""
+"""Folders of Debian packages that nothing in an image reads. Copyright files in usr/share/doc stay: licences ask for
+them."""
 
 STATUS_FOLDER = "var/lib/dpkg/status.d"
 """Where images without dpkg keep each package's control fields, so that scanners see it (as distroless images do)."""

@@ -11,7 +11,6 @@ import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 from reprise.image import tar_writer
@@ -170,8 +169,10 @@ class _Packed:
 
 
 class _Stage:
-    """A thread that does one thing with each piece of data, in order. Its error appears at the next `put`, or at the end
-    of the `with` block."""
+    """A thread that does one thing with each piece of data, in order.
+
+    Its error appears at the next `put`, or at the end of the `with` block.
+    """
 
     def __init__(self, work: Callable[[bytes], Any]) -> None:
         self._work = work

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from concurrent.futures import Executor, Future
 from dataclasses import dataclass
+from pathlib import Path
 
 from reprise.image.base import base_entries
 from reprise.image.bytecode import is_compiled
@@ -37,7 +38,8 @@ def plan_layers(jobs: Sequence[LayerJob], layout: PythonLayout, executor: Execut
     Raises:
         InputError: an artifact is malformed, or two of one layer own a path with different content.
     """
-    reading = [[executor.submit(_read, job, artifact, layout) for artifact in _sorted(job)] for job in jobs]
+    # By purl: the order in which a job names its artifacts changes nothing.
+    reading = [[executor.submit(_read, job, *each, layout) for each in sorted(job.artifacts)] for job in jobs]
     return [_plan(job, parts, layout) for job, parts in zip(jobs, reading, strict=True)]
 
 
@@ -48,15 +50,7 @@ class _Part:
     wheel: Wheel | None = None
 
 
-def _sorted(job: LayerJob) -> list[tuple[str, str]]:
-    """A layer's artifacts by purl: the order in which a job names them changes nothing."""
-    return sorted((purl, str(path)) for purl, path in job.artifacts)
-
-
-def _read(job: LayerJob, artifact: tuple[str, str], layout: PythonLayout) -> _Part:
-    from pathlib import Path
-
-    purl, path = artifact[0], Path(artifact[1])
+def _read(job: LayerJob, purl: str, path: Path, layout: PythonLayout) -> _Part:
     match job.kind:
         case "wheel":
             wheel = read_wheel(path, purl, layout)

@@ -1,12 +1,11 @@
 """A folder of Python sources as an artifact (a canonical archive), and that archive as a layer's files.
 
-The archive is the trainer's or a project's identity: it depends on names, bytes and the owner's x bit alone, not on times,
-owners, umask or what an editor or Python left beside them.
+The archive is the trainer's or a project's identity: it depends on names, bytes and the owner's x bit alone, not on
+times, owners, umask or what an editor or Python left beside them.
 """
 
 from __future__ import annotations
 
-import io
 import os
 import stat
 import tarfile
@@ -78,4 +77,4 @@ def _entry(archive: tarfile.TarFile, member: tarfile.TarInfo, artifact: str, lay
     if stream is None:
         raise InputError(f"{artifact} is not a source archive: {name!r} is no file")
     mode = PROGRAM_MODE if member.mode & stat.S_IXUSR else FILE_MODE
-    return file(f"{layout.packages}/{name}", io.BufferedReader(stream).read(), mode)
+    return file(f"{layout.packages}/{name}", stream.read(), mode)

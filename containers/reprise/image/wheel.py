@@ -1,8 +1,8 @@
 """A wheel as the files that installing it gives.
 
-Follows the binary distribution format (packaging.python.org, PEP 427) and "Recording installed projects" (PEP 376, 627):
-what `installer` does, less what depends on the machine (REQUESTED, direct_url.json, bytecode). Tests compare the two file
-by file.
+Follows the binary distribution format (packaging.python.org, PEP 427) and "Recording installed projects" (PEP 376,
+627): what `installer` does, less what depends on the machine (REQUESTED, direct_url.json, bytecode). Tests compare the
+two file by file.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import csv
 import io
 import posixpath
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
@@ -54,14 +54,15 @@ class Wheel:
         Args:
             listed: the layer's files by path, as they were written.
         """
-        rows = []
+        rows: list[tuple[str, str, str]] = []
         for entry in self.entries:
             written = listed[entry.path]
             digest = base64.urlsafe_b64encode(binascii.unhexlify(written.sha256)).rstrip(b"=").decode()
             rows.append((posixpath.relpath(entry.path, self.root), f"sha256={digest}", str(written.size)))
         rows.append((posixpath.relpath(self.record_path, self.root), "", ""))
+        rows.sort(key=lambda row: row[0].encode())
         text = io.StringIO()
-        csv.writer(text, lineterminator="\n").writerows(sorted(rows, key=lambda row: row[0].encode()))
+        csv.writer(text, lineterminator="\n").writerows(rows)
         return file(self.record_path, text.getvalue().encode())
 
 
@@ -162,7 +163,7 @@ def _script(path: str, member: Member, mode: int, layout: PythonLayout) -> Entry
 
 def _entry_points(text: str, artifact: str, layout: PythonLayout) -> Iterator[Entry]:
     parser = configparser.ConfigParser(delimiters=("=",), interpolation=None, strict=False)
-    parser.optionxform = _as_it_is  # type: ignore[assignment,method-assign]
+    parser.optionxform = str  # type: ignore[assignment]  # names keep their case
     try:
         parser.read_string(text)
     except configparser.Error as error:
@@ -180,6 +181,3 @@ def _entry_points(text: str, artifact: str, layout: PythonLayout) -> Iterator[En
                 attribute=attribute,
             )
             yield file(checked_path(f"{layout.scripts}/{name}", artifact), script.encode(), PROGRAM_MODE)
-
-
-_as_it_is: Callable[[str], str] = str

@@ -37,7 +37,7 @@ def taken(queue: int) -> Iterator[int]:
 
 
 def start(work: Callable[[], None]) -> int:
-    """Run `work` in a fork; returns its process id. An error is sent as an event, and ends the process with status 1."""
+    """Run `work` in a fork; returns its process id. An error is sent as an event and ends the process with status 1."""
     child = os.fork()
     if child:
         return child
