@@ -1,0 +1,126 @@
+"""A small image that runs, folders for a run, and a real Docker daemon of the tests' own."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from small_image import SmallImage, base_entries, make_image, python_entries, trainer_entries
+
+from reprise.engine.interface import ImageRef, RunFolders, choose_engine
+from reprise.store import Store
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, public_pem, sign_statement
+from reprise_trainer.identity.launch import BUNDLE_FILE, CONFIG_FILE, LAUNCH_FILE, POLICY_FILE, Launch, encode_launch
+from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
+
+DAEMON = "dockerd"
+
+
+@dataclass
+class Outcome:
+    """How a run ended, and what it said."""
+
+    code: int = -1
+    lines: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Bench:
+    """An image with the folders of a run; the image runs the Python program that it finds in the launch folder."""
+
+    image: SmallImage
+    folders: RunFolders
+
+    @property
+    def ref(self) -> ImageRef:
+        return ImageRef(self.image.store, self.image.digest)
+
+    def program(self, text: str) -> None:
+        (self.folders.launch / CONFIG_FILE).write_text(text)
+
+    def run(self, engine: str, program: str) -> Outcome:
+        self.program(program)
+        outcome = Outcome()
+        outcome.code = choose_engine(engine).run(
+            self.ref, self.folders, on_line=outcome.lines.append, on_error_line=outcome.errors.append
+        )
+        return outcome
+
+
+@pytest.fixture(scope="session")
+def small_image() -> Iterator[SmallImage]:
+    """In a folder that every user can read, for the test that runs it without root."""
+    folder = Path(tempfile.mkdtemp(prefix="reprise-test-store-"))
+    folder.chmod(0o755)
+    store = Store.open(folder / "store")
+    yield make_image(store, {"base": base_entries(), "python": python_entries(), "trainer": trainer_entries()})
+    shutil.rmtree(folder)
+
+
+@pytest.fixture
+def bench(small_image: SmallImage, tmp_path: Path) -> Bench:
+    folders = RunFolders(tmp_path / "launch", tmp_path / "data", tmp_path / "output")
+    for folder in (folders.launch, folders.data, folders.output):
+        folder.mkdir()
+    key = ec.generate_private_key(ec.SECP256R1())
+    statement = make_statement("small", small_image.digest, IMAGE_SIGNATURE, {})
+    policy = Policy((PolicyKey("release", public_pem(key.public_key())),))
+    launch = Launch(small_image.digest, sha256_digest(b""), "run-1", "namespaces")
+    (folders.launch / POLICY_FILE).write_text(write_policy(policy))
+    (folders.launch / BUNDLE_FILE).write_bytes(sign_statement(key, statement))
+    (folders.launch / LAUNCH_FILE).write_bytes(encode_launch(launch))
+    return Bench(small_image, folders)
+
+
+@pytest.fixture(scope="session")
+def daemon() -> Iterator[str]:
+    """The address of a Docker daemon that was started for these tests and ends with them."""
+    program = shutil.which(DAEMON, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
+    assert program, (
+        f"{DAEMON} is not installed; these tests need a real one: Debian's and Ubuntu's package is docker.io"
+    )
+    folder = Path(tempfile.mkdtemp(prefix="reprise-dockerd-"))
+    address = f"unix://{folder}/docker.sock"
+    command = [program, "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
+    command += ["--pidfile", f"{folder}/pid", "--iptables=false", "--bridge=none"]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+    try:
+        _wait_until(lambda: (folder / "docker.sock").exists() or process.poll() is not None, seconds=60)
+        assert process.poll() is None, f"{DAEMON} did not start:\n{(folder / 'log').read_text()[-2000:]}"
+        yield address
+    finally:
+        process.terminate()
+        process.wait(timeout=30)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def docker_host(daemon: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DOCKER_HOST", daemon)
+    return daemon
+
+
+@pytest.fixture(params=["namespaces", "docker"])
+def engine(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn."""
+    if request.param == "docker":
+        request.getfixturevalue("docker_host")
+    return str(request.param)
+
+
+def _wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
