@@ -14,6 +14,7 @@ from reprise.store import Store
 from reprise_trainer.errors import InputError
 
 CHUNK = 1 << 20
+FLOOR_BYTES = 1 << 30
 
 _PLAIN = ("application/vnd.oci.image.layer.v1.tar",)
 _ZSTD = ("application/vnd.oci.image.layer.v1.tar+zstd",)
@@ -22,7 +23,7 @@ _GZIP = ("application/vnd.oci.image.layer.v1.tar+gzip",)
 
 def size_limit(layer: Layer) -> int:
     """Bytes that a layer may unpack to: 200 times its blob and 1 GiB, so that a small blob can't fill a disk."""
-    return 200 * layer.size + (1 << 30)
+    return 200 * layer.size + FLOOR_BYTES
 
 
 class LayerStream:

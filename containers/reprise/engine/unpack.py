@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import posixpath
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.engine.interface import ImageRef, Layer
@@ -37,11 +39,22 @@ def unpack_layers(store: Store, layers: Sequence[Layer], *, workers: int | None 
     except OSError as error:
         raise storage_error(error, folder) from error
     by_name = {layer.diff_id.removeprefix("sha256:"): layer for layer in layers}
-    missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
-    missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first, so that it is not waited for
-    with ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
-        list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0]), missing))
+    if not all((folder / name).is_dir() for name in by_name):
+        with _only_unpacker(folder), ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+            missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
+            missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first: nobody waits for it then
+            list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0]), missing))
     return [layer.diff_id.removeprefix("sha256:") for layer in layers]
+
+
+@contextmanager
+def _only_unpacker(folder: Path) -> Iterator[None]:
+    """One process at a time; it first removes what a killed one left."""
+    with (folder / ".lock").open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        for part in folder.glob(".part-*"):
+            shutil.rmtree(part, ignore_errors=True)
+        yield
 
 
 def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
@@ -55,17 +68,9 @@ def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
     target = folder / f"image-{image.digest.removeprefix('sha256:')}"
     if target.is_dir():
         return target
-    try:
-        aside = Path(tempfile.mkdtemp(prefix=".part-", dir=folder))
-        try:
-            for name in names:
-                _link_tree(folder / name, aside)
-            aside.chmod(0o755)
-            _put(aside, target)
-        finally:
-            shutil.rmtree(aside, ignore_errors=True)
-    except OSError as error:
-        raise storage_error(error, target) from error
+    with _only_unpacker(folder), _made_aside(target) as aside:
+        for name in names:
+            _link_tree(folder / name, aside)
     return target
 
 
@@ -83,27 +88,25 @@ def _link_tree(source: Path, target: Path) -> None:
 
 
 def _unpack_layer(store: Store, layer: Layer, target: Path) -> None:
+    with _made_aside(target) as aside, open_layer(store, layer) as stream:
+        _extract(stream, aside, layer)
+        stream.finish()
+
+
+@contextmanager
+def _made_aside(target: Path) -> Iterator[Path]:
+    """A folder that becomes `target` when the block ends well, and disappears when it doesn't."""
     try:
         aside = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
         try:
-            with open_layer(store, layer) as stream:
-                _extract(stream, aside, layer)
-                stream.finish()
+            yield aside
             aside.chmod(0o755)
-            _put(aside, target)
+            if not target.is_dir():
+                aside.rename(target)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, target) from error
-
-
-def _put(aside: Path, target: Path) -> None:
-    """Rename into place; somebody else may have been faster, with the same content."""
-    try:
-        aside.rename(target)
-    except OSError:
-        if not target.is_dir():
-            raise
 
 
 def _extract(stream: LayerStream, root: Path, layer: Layer) -> None:

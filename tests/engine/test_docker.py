@@ -1,0 +1,74 @@
+"""The archive that docker loads is made as it is sent, once; a daemon that is not there is said."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+
+import docker
+import pytest
+from small_image import base_entries, make_image, tiny_entries
+
+from reprise.engine.docker import DockerEngine, image_archive, load_image
+from reprise.engine.interface import ImageRef
+from reprise.store import Store
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import SystemFailureError
+
+
+@pytest.fixture
+def image(tmp_path) -> ImageRef:
+    store = Store.open(tmp_path / "store")
+    return ImageRef(store, make_image(store, {"base": base_entries(), "torch": tiny_entries()}).digest)
+
+
+def test_the_archive_holds_the_config_and_the_uncompressed_layers(image: ImageRef) -> None:
+    data = b"".join(image_archive(image, "reprise:test"))
+    with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+        contents = {member.name: archive.extractfile(member).read() for member in archive}  # type: ignore[union-attr]
+    (manifest,) = json.loads(contents["manifest.json"])
+    assert manifest["RepoTags"] == ["reprise:test"]
+    assert contents[manifest["Config"]] == image.config_bytes()
+    assert [sha256_digest(contents[name]) for name in manifest["Layers"]] == [layer.diff_id for layer in image.layers()]
+
+
+def test_the_archive_comes_in_pieces_and_twice_the_same(image: ImageRef) -> None:
+    pieces = list(image_archive(image, "reprise:test"))
+    assert max(map(len, pieces)) <= 1 << 20
+    assert b"".join(pieces) == b"".join(image_archive(image, "reprise:test"))
+
+
+def test_an_image_that_is_there_is_not_sent_again(image: ImageRef, docker_host: str) -> None:
+    client = docker.from_env()
+    try:
+        tag = load_image(client, image)
+        for layer in image.layers():
+            image.store.path(layer.digest).unlink()  # so that sending again would fail
+        assert load_image(client, image) == tag
+        assert client.images.get(tag).attrs["RootFS"]["Layers"] == [layer.diff_id for layer in image.layers()]
+    finally:
+        client.close()
+
+
+def test_containers_are_gone_after_their_run(bench, docker_host: str) -> None:
+    bench.run("docker", "sys.exit(1)")
+    client = docker.from_env()
+    try:
+        assert client.containers.list(all=True) == []
+    finally:
+        client.close()
+
+
+def test_a_daemon_that_is_not_there_is_said_with_what_to_do(bench, monkeypatch: pytest.MonkeyPatch, tmp_path) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/no.sock")
+    with pytest.raises(SystemFailureError) as caught:
+        DockerEngine().run(bench.ref, bench.folders, on_line=print, on_error_line=print)
+    assert caught.value.message.startswith("the engine `docker` failed: ")
+    assert "--engine namespaces" in caught.value.hint
+
+
+def test_a_folder_that_docker_can_not_mount_is_said(bench, docker_host: str) -> None:
+    bench.folders.data.rmdir()
+    with pytest.raises(SystemFailureError, match="bind source path does not exist"):
+        DockerEngine().run(bench.ref, bench.folders, on_line=print, on_error_line=print)

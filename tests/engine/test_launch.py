@@ -1,0 +1,61 @@
+"""The launch folder is private, whole, and gone when the run is over."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from reprise.engine.launch import LaunchContents, launch_folder
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import InputError, StorageError
+from reprise_trainer.identity.launch import Launch, decode_launch, encode_launch
+
+LAUNCH = Launch(sha256_digest(b"image"), sha256_digest(b"snapshot"), "run-1", "docker", events="json")
+CONTENTS = LaunchContents(LAUNCH, b"config", b"bundle", b"delegation", b"key", b"policy")
+
+
+def test_the_folder_holds_what_was_given_and_only_its_owner_may_look(tmp_path: Path) -> None:
+    with launch_folder(CONTENTS, parent=tmp_path) as folder:
+        assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+        assert stat.S_IMODE((folder / "run-key.pem").stat().st_mode) == 0o400
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == {
+            "launch.json": encode_launch(LAUNCH),
+            "run.toml": b"config",
+            "image.sigstore.json": b"bundle",
+            "delegation.sigstore.json": b"delegation",
+            "run-key.pem": b"key",
+            "policy.toml": b"policy",
+        }
+
+
+def test_it_is_gone_afterwards_even_when_the_run_failed(tmp_path: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), launch_folder(CONTENTS, parent=tmp_path):
+        raise KeyboardInterrupt
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_for_it_is_said(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="not-there"), launch_folder(CONTENTS, parent=tmp_path / "not-there"):
+        pass
+
+
+def test_launch_json_reads_back_as_it_was() -> None:
+    assert decode_launch(encode_launch(LAUNCH)) == LAUNCH
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        (b'"format":1', b'"format":2'),
+        (b'"docker"', b'"chroot"'),
+        (b'"json"', b'"xml"'),
+        (b"sha256:", b"md5:"),
+        (b'"run-1"', b"1"),
+        (b'"run":', b'"ran":'),
+    ],
+)
+def test_a_launch_of_another_form_is_refused(change: tuple[bytes, bytes]) -> None:
+    with pytest.raises(InputError):
+        decode_launch(encode_launch(LAUNCH).replace(*change))

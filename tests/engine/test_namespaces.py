@@ -1,0 +1,201 @@
+"""The engine without a daemon, where a system lacks something: unprivileged, without overlay, with 60 layers."""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from small_image import Entry, base_entries, make_image, python_entries, trainer_entries
+
+import reprise
+from reprise.engine import namespaces
+from reprise.engine.interface import ImageRef
+from reprise.engine.namespaces import Plan, _Failure, make_plan, run_plan
+from reprise.engine.unpack import flat_copy
+from reprise_trainer.errors import InputError, SystemFailureError
+
+NOBODY = 65534
+MEASURE = """
+from reprise_trainer.identity.start import verify_identity
+print(verify_identity().digest)
+"""
+
+
+def _run(bench, plan: Plan) -> list[str]:
+    lines: list[str] = []
+    assert run_plan(plan, bench.ref, on_line=lines.append, on_error_line=lines.append) == 0, lines
+    return lines
+
+
+@pytest.fixture
+def plan(bench) -> Plan:
+    bench.program(MEASURE)
+    return make_plan(bench.ref, bench.folders)
+
+
+def test_a_flat_copy_measures_as_the_overlay_does(bench, plan: Plan) -> None:
+    flat = flat_copy(bench.ref, plan.layers)
+    assert _run(bench, replace(plan, flat=str(flat))) == _run(bench, plan) == [bench.image.digest]
+
+
+def test_where_no_overlay_can_be_mounted_a_flat_copy_is_used(
+    bench, plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    attempts: list[Plan] = []
+    attempt = namespaces._attempt
+
+    def without_overlay(plan, on_line, on_error_line):
+        attempts.append(plan)
+        if not plan.flat:
+            plan = replace(plan, layers=("not-there", "neither"))  # the kernel's own refusal
+        return attempt(plan, on_line, on_error_line)
+
+    monkeypatch.setattr(namespaces, "_attempt", without_overlay)
+    assert _run(bench, plan) == [bench.image.digest]
+    assert [bool(each.flat) for each in attempts] == [False, True]
+
+
+def test_root_can_do_without_user_namespaces(bench, plan: Plan) -> None:
+    bench.program(MEASURE + "\nprint(Path('/proc/self/status').read_text().split('CapBnd:')[1].split()[0])")
+    assert _run(bench, replace(plan, user_namespace=False)) == [bench.image.digest, 16 * "0"]
+
+
+def test_a_user_without_privilege_runs_the_same_image(bench) -> None:
+    bench.program(MEASURE)
+    home = Path(tempfile.mkdtemp(prefix="reprise-test-user-"))
+    try:
+        shutil.copytree(bench.image.store.root, home / "store", symlinks=True, ignore=shutil.ignore_patterns("cache"))
+        (home / "store/cache").mkdir()
+        shutil.copytree(bench.folders.launch, home / "launch")
+        for name in ("data", "output", "tmp"):
+            (home / name).mkdir()
+        for path in (home, *home.rglob("*")):
+            os.lchown(path, NOBODY, NOBODY)
+        result = _run_as_nobody(bench, home)
+    finally:
+        shutil.rmtree(home)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.splitlines() == [bench.image.digest]
+
+
+def _run_as_nobody(bench, home: Path) -> subprocess.CompletedProcess[str]:
+    """The engine in a process of another user, with what Python needs put where that user can read it."""
+    import platformdirs
+    import zstandard
+
+    import reprise_trainer
+
+    site = home / "site"
+    for module in (reprise, reprise_trainer, zstandard, platformdirs):
+        source = Path(str(module.__file__)).parent
+        shutil.copytree(source, site / source.name, ignore=shutil.ignore_patterns("__pycache__"))
+    python = home / "python"
+    for path, entry in {**base_entries(), **python_entries()}.items():
+        if entry.data is not None:
+            (python / path).parent.mkdir(parents=True, exist_ok=True)
+            (python / path).write_bytes(entry.data)
+            (python / path).chmod(entry.mode)
+    program = f"""
+import sys; sys.path.insert(0, {str(site)!r})
+from pathlib import Path
+from reprise.engine.interface import ImageRef, RunFolders, run
+from reprise.store import Store
+home = Path({str(home)!r})
+folders = RunFolders(home / "launch", home / "data", home / "output")
+image = ImageRef(Store(home / "store"), {bench.image.digest!r})
+raise SystemExit(run("namespaces", image, folders, on_line=lambda line: print(line, flush=True)))
+"""
+    interpreter = next((python / "usr/bin").glob("python3*"))
+    return subprocess.run(
+        [str(interpreter), "-I", "-c", program],
+        user=NOBODY,
+        group=NOBODY,
+        extra_groups=[],
+        cwd=home,
+        env={"TMPDIR": str(home / "tmp"), "PATH": os.environ["PATH"]},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_sixty_layers_are_one_root(bench) -> None:
+    small = {f"layer-{number:02}": {f"opt/file-{number:02}": Entry(b"x")} for number in range(56)}
+    layers = {"base": base_entries(), "python": python_entries(), "trainer": trainer_entries(), **small}
+    made = make_image(bench.image.store, layers, tag="sixty")
+    assert len(made.inventory.layers) + 1 == 60
+    bench.program("from reprise_trainer.identity.measure import measure\nprint(len(os.listdir('/opt')))")
+    image = ImageRef(made.store, made.digest)
+    lines: list[str] = []
+    assert run_plan(make_plan(image, bench.folders), image, on_line=lines.append, on_error_line=print) == 0
+    assert lines == ["56"]
+
+
+def test_more_layers_than_fit_are_refused_before_anything_starts(bench) -> None:
+    layers = {f"layer-{number:02}": {f"file-{number:02}": Entry(b"x")} for number in range(70)}
+    made = make_image(bench.image.store, {"base": base_entries(), **layers}, tag="seventy")
+    with pytest.raises(InputError, match="72 layers, too many to mount as one root"):
+        make_plan(ImageRef(made.store, made.digest), bench.folders)
+
+
+def test_a_command_that_is_not_in_the_image_is_a_failure_with_its_name(bench, plan: Plan) -> None:
+    with pytest.raises(SystemFailureError, match=r"/usr/bin/not-there: No such file or directory"):
+        run_plan(replace(plan, arguments=("/usr/bin/not-there",)), bench.ref, on_line=print, on_error_line=print)
+
+
+def test_a_folder_that_can_not_be_mounted_is_named(bench, plan: Plan) -> None:
+    mounts = (("/not/there", "data", False),)
+    with pytest.raises(SystemFailureError, match=r"mount /not/there on .*/data: No such file or directory"):
+        run_plan(replace(plan, mounts=mounts), bench.ref, on_line=print, on_error_line=print)
+
+
+@pytest.mark.parametrize(
+    ("switches", "advice"),
+    [
+        (
+            {"kernel/apparmor_restrict_unprivileged_userns": "1"},
+            "sysctl kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+        ({"kernel/unprivileged_userns_clone": "0"}, "sysctl kernel.unprivileged_userns_clone=1"),
+        ({"user/max_user_namespaces": "0"}, "sysctl user.max_user_namespaces=10000"),
+        ({}, "--privileged"),
+    ],
+)
+def test_each_system_that_denies_namespaces_gets_its_own_advice(
+    switches: dict[str, str], advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(namespaces, "_sysctl", lambda name: switches.get(name, ""))
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    failure = _Failure("namespaces", errno.EPERM, "Operation not permitted", "unshare")
+    error = namespaces._system_failure(failure)
+    assert error.exit_code == 71
+    assert "unshare: Operation not permitted" in error.message
+    assert advice in error.hint
+    assert "--engine docker" in error.hint
+
+
+def test_namespaces_that_the_kernel_really_denies_are_said(bench) -> None:
+    """In a user namespace whose own limit is 0, as an administrator would set it."""
+    bench.program(MEASURE)
+    folders = bench.folders
+    program = f"""
+from pathlib import Path
+Path("/proc/sys/user/max_user_namespaces").write_text("0")
+Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
+from reprise.engine.interface import ImageRef, RunFolders, run
+from reprise.store import Store
+folders = RunFolders(Path({str(folders.launch)!r}), Path({str(folders.data)!r}), Path({str(folders.output)!r}))
+image = ImageRef(Store(Path({str(bench.image.store.root)!r})), {bench.image.digest!r})
+run("namespaces", image, folders, on_line=print)
+"""
+    command = ["unshare", "--user", "--map-root-user", sys.executable, "-c", program]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert "the engine `namespaces` can't start a run here: unshare: No space left on device" in result.stderr
+    assert "sysctl user.max_user_namespaces" in result.stderr

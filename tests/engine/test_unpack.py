@@ -1,0 +1,193 @@
+"""Layers are unpacked as they are, once; whatever an image must not hold is refused and leaves nothing."""
+
+from __future__ import annotations
+
+import io
+import os
+import tarfile
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import zstandard
+from small_image import ZSTD_LAYER, base_entries, make_image, tiny_entries
+
+from reprise.engine.interface import ImageRef, Layer
+from reprise.engine.unpack import flat_copy, unpack_layers, unpacked_folder
+from reprise.store import Store
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import InputError, NotFoundError, StorageError
+from reprise_trainer.identity.measure import measure
+
+PLAIN = "application/vnd.oci.image.layer.v1.tar"
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "store")
+
+
+def unpacked(store: Store) -> list[Path]:
+    return [path for path in unpacked_folder(store).iterdir() if path.name != ".lock"]
+
+
+def _layer(store: Store, *members: tarfile.TarInfo, data: bytes = b"") -> Layer:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for member in members:
+            member.size = len(data) if member.isreg() else 0
+            tar.addfile(member, io.BytesIO(data))
+    blob = buffer.getvalue()
+    digest = store.add(blob)
+    return Layer(PLAIN, digest, len(blob), digest)
+
+
+def _member(name: str, kind: bytes = tarfile.REGTYPE, *, link: str = "", mode: int = 0o644) -> tarfile.TarInfo:
+    info = tarfile.TarInfo(name)
+    info.type, info.linkname, info.mode = kind, link, mode
+    return info
+
+
+FOLDER = _member("d", tarfile.DIRTYPE, mode=0o755)
+
+
+def test_the_unpacked_layers_together_measure_as_the_image(store: Store) -> None:
+    made = make_image(store, {"base": base_entries(), "torch": tiny_entries()})
+    image = ImageRef(store, made.digest)
+    root = flat_copy(image, unpack_layers(store, image.layers()))
+    measurement = measure(root, owner=(os.getuid(), os.getgid()))
+    assert (measurement.digest, measurement.differences) == (made.digest, ())
+
+
+def test_the_flat_copy_holds_no_file_twice(store: Store) -> None:
+    image = ImageRef(store, make_image(store, {"base": base_entries(), "torch": tiny_entries()}).digest)
+    root = flat_copy(image, unpack_layers(store, image.layers()))
+    library = next(root.rglob("libtorch.so"))
+    assert library.stat().st_nlink == 2
+
+
+def test_a_second_unpacking_touches_nothing(store: Store) -> None:
+    image = ImageRef(store, make_image(store, {"base": base_entries(), "torch": tiny_entries()}).digest)
+    names = unpack_layers(store, image.layers())
+    before = {path: path.stat().st_ino for path in unpacked(store)}
+    for layer in image.layers():
+        store.path(layer.digest).unlink()  # so that reading one again would fail
+    assert unpack_layers(store, image.layers()) == names
+    assert {path: path.stat().st_ino for path in unpacked(store)} == before
+
+
+def test_what_a_killed_unpacking_left_is_removed_by_the_next(store: Store) -> None:
+    left = unpacked_folder(store) / ".part-killed"
+    left.mkdir(parents=True)
+    (left / "file").write_text("half")
+    unpack_layers(store, [_layer(store, FOLDER)])
+    assert not left.exists()
+
+
+def test_several_at_once_give_one_result(store: Store) -> None:
+    image = ImageRef(store, make_image(store, {"base": base_entries(), "torch": tiny_entries()}).digest)
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(lambda _: unpack_layers(store, image.layers()), range(4)))
+    assert all(result == results[0] for result in results)
+    assert sorted(path.name for path in unpacked(store)) == sorted(results[0])
+
+
+@pytest.mark.parametrize(
+    ("members", "why"),
+    [
+        ([_member("/etc/passwd")], "not a path beneath the root"),
+        ([_member("../evil")], "not a path beneath the root"),
+        ([FOLDER, _member("d/../../evil")], "not a path beneath the root"),
+        ([FOLDER, _member("d//x")], "not a path beneath the root"),
+        ([_member("null", tarfile.CHRTYPE)], "neither a file, nor a folder, nor a symlink"),
+        ([_member("pipe", tarfile.FIFOTYPE)], "neither a file, nor a folder, nor a symlink"),
+        ([_member("hard", tarfile.LNKTYPE, link="/etc/shadow")], "neither a file, nor a folder, nor a symlink"),
+        ([FOLDER, _member("d/.wh.x")], "a whiteout"),
+        ([_member("missing/x")], "its parent is not a folder of this layer"),
+        ([_member("d", tarfile.SYMTYPE, link="/etc"), _member("d/x")], "its parent is not a folder of this layer"),
+        ([FOLDER, _member("d", tarfile.SYMTYPE, link="/etc")], "it replaces a folder"),
+        ([_member("up", tarfile.SYMTYPE, link="../../etc/passwd")], "a link that leaves the root"),
+        ([FOLDER, _member("d/up", tarfile.SYMTYPE, link="../../etc")], "a link that leaves the root"),
+    ],
+)
+def test_what_no_image_of_ours_holds_is_refused(store: Store, members: list[tarfile.TarInfo], why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        unpack_layers(store, [_layer(store, *members)])
+    assert unpacked(store) == []
+
+
+def test_links_within_the_root_are_made_as_they_are(store: Store) -> None:
+    links = {"d/up": "../x", "abs": "/proc/mounts", "dangling": "nowhere"}
+    members = [_member(name, tarfile.SYMTYPE, link=target) for name, target in links.items()]
+    (name,) = unpack_layers(store, [_layer(store, FOLDER, *members)])
+    root = unpacked_folder(store) / name
+    assert {link: str((root / link).readlink()) for link in links} == links
+
+
+def test_modes_and_times_are_the_layers(store: Store) -> None:
+    folder, file = _member("t", tarfile.DIRTYPE, mode=0o1777), _member("t/x", mode=0o4755)
+    folder.mtime = file.mtime = 315_532_800
+    (name,) = unpack_layers(store, [_layer(store, folder, file, data=b"x")])
+    for path, mode in (("t", 0o1777), ("t/x", 0o4755)):
+        status = (unpacked_folder(store) / name / path).stat()
+        assert (status.st_mode & 0o7777, status.st_mtime) == (mode, 315_532_800)
+
+
+def test_a_tar_other_than_the_configs_is_refused(store: Store) -> None:
+    layer = _layer(store, FOLDER)
+    with pytest.raises(InputError, match=f"unpacks to {layer.diff_id}, the image's config says sha256:00"):
+        unpack_layers(store, [Layer(layer.media_type, layer.digest, layer.size, "sha256:" + 64 * "0")])
+    assert unpacked(store) == []
+
+
+def _damaged(store: Store, change: Callable[[bytes], bytes]) -> Layer:
+    blob = change(zstandard.ZstdCompressor().compress(os.urandom(100_000)))
+    return Layer(ZSTD_LAYER, store.add(blob), len(blob), sha256_digest(b""))
+
+
+@pytest.mark.parametrize(
+    "change", [lambda blob: blob[:-5000], lambda blob: b"x" + blob, lambda blob: blob[:9] + b"\xff" + blob[10:]]
+)
+def test_a_damaged_blob_is_refused(store: Store, change: Callable[[bytes], bytes]) -> None:
+    with pytest.raises(InputError):
+        unpack_layers(store, [_damaged(store, change)])
+    assert unpacked(store) == []
+
+
+def test_a_blob_that_unpacks_to_far_too_much_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reprise.engine.layer_stream.FLOOR_BYTES", 1 << 20)
+    zeros = zstandard.ZstdCompressor(level=1).compress(tarfile.TarInfo("x").tobuf() + bytes(1 << 26))
+    layer = Layer(ZSTD_LAYER, store.add(zeros), len(zeros), sha256_digest(b""))
+    with pytest.raises(InputError, match="unpacks to more than"):
+        unpack_layers(store, [layer])
+
+
+def test_a_layer_that_the_store_lacks_is_named(store: Store) -> None:
+    digest = sha256_digest(b"gone")
+    with pytest.raises(NotFoundError, match=digest):
+        unpack_layers(store, [Layer(ZSTD_LAYER, digest, 1, digest)])
+
+
+def test_an_unknown_kind_of_layer_is_refused(store: Store) -> None:
+    layer = _layer(store, FOLDER)
+    with pytest.raises(InputError, match="which is not a layer's"):
+        unpack_layers(store, [Layer("text/plain", layer.digest, layer.size, layer.diff_id)])
+
+
+def test_a_full_disk_is_said_with_its_place_and_leaves_nothing(small_disk: Path) -> None:
+    store = Store.open(small_disk / "store")
+    big = zstandard.ZstdCompressor().compress(_tar_of(bytes(8 << 20)))
+    layer = Layer(ZSTD_LAYER, store.add(big), len(big), sha256_digest(_tar_of(bytes(8 << 20))))
+    with pytest.raises(StorageError, match=str(small_disk)):
+        unpack_layers(store, [layer])
+    assert unpacked(store) == []
+
+
+def _tar_of(data: bytes) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        info = tarfile.TarInfo("big")
+        info.size = len(data)
+        tar.addfile(info, io.BytesIO(data))
+    return buffer.getvalue()
