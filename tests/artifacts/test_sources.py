@@ -56,6 +56,19 @@ def test_a_local_version_is_found(site: Site, store: Store, monkeypatch: pytest.
     assert store.read(artifact.digest) == DATA
 
 
+def test_an_indexs_password_counts_for_the_files_that_it_links(
+    site: Site, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifact = wheel(DATA)
+    serve_index(site, artifact)
+    site.files["/simple/thing/"] = page(site.url(f"/files/simple/{artifact.file_name}"))
+    site.password = "secret"
+    set_pip(monkeypatch, index_url=site.url("/simple").replace("http://", "http://me:secret@"))
+    report = fetch([artifact], store, Sources())
+    assert store.has(artifact.digest)
+    assert "secret" not in report.fetched[0].url
+
+
 def test_an_index_that_speaks_json_is_asked(site: Site, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     artifact = wheel(DATA)
     files = [{"filename": artifact.file_name, "url": site.url("/w/" + artifact.file_name), "hashes": {}}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 import threading
 import time
@@ -17,7 +18,8 @@ class Site:
     """What the server serves, and what it was asked.
 
     `files` are bodies by path. `drops` are, by path, the bytes after which the next connections break off, one number a
-    request. `statuses` are answered first, one a request. `slow` is a pause in seconds after each 64 KiB.
+    request. `statuses` are answered first, one a request. `slow` is a pause in seconds after each 64 KiB. Where
+    `password` is set, every request needs it, as user "me".
     """
 
     address: str = ""
@@ -29,6 +31,7 @@ class Site:
     lying_ranges: bool = False
     tells_length: bool = True
     slow: float = 0.0
+    password: str = ""
     asked: list[tuple[str, str]] = field(default_factory=list)
 
     def url(self, path: str) -> str:
@@ -69,6 +72,9 @@ def _answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     path = unquote(handler.path)
     wanted = handler.headers.get("Range", "")
     site.asked.append((path, wanted))
+    if site.password and handler.headers.get("Authorization") != basic("me", site.password):
+        handler.send_error(401)
+        return
     if site.statuses.get(path):
         handler.send_error(site.statuses[path].pop(0))
         return
@@ -95,6 +101,11 @@ def _answer(handler: BaseHTTPRequestHandler, site: Site) -> None:
     if handler.command == "GET":
         _send(handler, site, body[start:], site.drops[path].pop(0) if site.drops.get(path) else None)
     handler.close_connection = True
+
+
+def basic(user: str, password: str) -> str:
+    """The Authorization header of RFC 7617."""
+    return "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()
 
 
 def _send(handler: BaseHTTPRequestHandler, site: Site, body: bytes, drop: int | None) -> None:

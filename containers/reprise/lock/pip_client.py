@@ -30,9 +30,10 @@ class PipConfiguration:
     certificates: str = ""
 
     def session(self) -> requests.Session:
-        """A session with pip's proxy and certificates."""
+        """A session with pip's proxy, certificates and credentials."""
         proxies = {"http": self.proxy, "https": self.proxy} if self.proxy else None
-        return open_session(proxies=proxies, certificates=self.certificates)
+        places = (*self.indexes, *self.find_links)
+        return open_session(proxies=proxies, certificates=self.certificates, places=places)
 
 
 def pip_configuration() -> PipConfiguration:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import mimetypes
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import requests
 from requests.adapters import BaseAdapter, HTTPAdapter
+from requests.auth import AuthBase, HTTPBasicAuth
+from requests.utils import get_auth_from_url, get_netrc_auth
 from urllib3 import HTTPResponse
 
 TIMEOUT = (15.0, 60.0)
@@ -18,15 +20,19 @@ TIMEOUT = (15.0, 60.0)
 _CONNECTIONS = 16
 
 
-def open_session(*, proxies: Mapping[str, str] | None = None, certificates: str = "") -> requests.Session:
+def open_session(
+    *, proxies: Mapping[str, str] | None = None, certificates: str = "", places: Iterable[str] = ()
+) -> requests.Session:
     """A session that asks for bytes as they are (a wheel must not be unpacked on the way).
 
     Args:
         proxies: {"http": …, "https": …}; the environment's proxies count where one is missing.
         certificates: file of the certificate authorities to trust; empty for the usual ones.
+        places: addresses that may hold a user name and password, which then count for all of their host.
     """
     session = requests.Session()
     session.headers["Accept-Encoding"] = "identity"
+    session.auth = _Credentials(places)
     session.proxies.update(proxies or {})
     if certificates:
         session.verify = certificates
@@ -42,6 +48,22 @@ def local_path(address: str) -> Path | None:
     if parts.scheme == "file":
         return Path(unquote(parts.path))
     return None if parts.scheme in ("http", "https") else Path(address).expanduser()
+
+
+class _Credentials(AuthBase):
+    """User name and password by host, as pip has it: an index's files may be linked without them. Else ~/.netrc."""
+
+    def __init__(self, places: Iterable[str]) -> None:
+        self._known = {
+            urlsplit(place).netloc.rpartition("@")[2]: get_auth_from_url(place)
+            for place in places
+            if "@" in urlsplit(place).netloc
+        }
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        url = request.url or ""
+        pair = self._known.get(urlsplit(url).netloc.rpartition("@")[2]) or get_netrc_auth(url)
+        return HTTPBasicAuth(*pair)(request) if pair else request
 
 
 class _FileAdapter(BaseAdapter):
