@@ -156,9 +156,9 @@ def test_a_process_killed_at_any_moment_leaves_a_store_that_the_next_one_complet
     data = random.Random(2).randbytes(4_000_000)
     artifact = deb(data)
     sources = put(site, artifact, data)
-    site.slow = 0.01
+    site.slow = 0.1  # six seconds for the whole file
     command = [sys.executable, "-c", SCRIPT, artifact.purl, artifact.sha256, artifact.location, str(store.root)]
-    for moment in (0.0, 0.1, 0.2, 0.3):
+    for moment in (0.0, 0.3, 0.6, 0.3):
         asked = len(site.asked)
         process = subprocess.Popen([*command, sources.debian_mirror])
         deadline = time.monotonic() + 30
@@ -168,6 +168,7 @@ def test_a_process_killed_at_any_moment_leaves_a_store_that_the_next_one_complet
         process.send_signal(signal.SIGKILL)
         process.wait()
         assert not store.has(artifact.digest)
+    site.slow = 0.0
     fetch([artifact], store, sources)
     assert store.read(artifact.digest) == data
     assert leftovers(store) == []

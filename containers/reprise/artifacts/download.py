@@ -15,7 +15,7 @@ from reprise.artifacts.sources import Candidate
 from reprise.lock.session import TIMEOUT
 from reprise_trainer.durable import storage_error
 
-_CHUNK = 1 << 20
+_CHUNK = 1 << 17
 
 
 class Cancelled(Exception):  # noqa: N818 - it is no error: another thread ended the work
