@@ -142,7 +142,10 @@ def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:
     planned = []
     for layer in lock.layers:
         artifacts = [by_purl[purl] for purl in layer.artifacts]
-        planned.append(LayerJob(layer.name, artifacts[0].kind, _files(artifacts, store)))
+        kind = artifacts[0].kind
+        if kind == "data" or any(artifact.kind != kind for artifact in artifacts):
+            raise InputError(f"layer {layer.name} of the lock of {lock.environment} mixes kinds of artifacts")
+        planned.append(LayerJob(layer.name, kind, _files(artifacts, store)))
     source = (("pkg:generic/reprise-trainer", store.root / "blobs" / "sha256" / source_digest.removeprefix("sha256:")),)
     return [LayerJob("base", "base", ()), *planned, LayerJob("trainer", "source", source)]
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reprise.cli.options import EngineOption, JsonOption, KeyOption, PolicyOption, StoreOption
+
+if TYPE_CHECKING:
+    from reprise.audit import AuditReport
 
 
 def command(
@@ -23,4 +26,29 @@ def command(
 
     Example: `reprise audit runs/fashion-mnist-20260101T000000Z`
     """
-    raise SystemExit(70)
+    from reprise.audit import audit
+    from reprise.cli.output import print_json
+    from reprise.cli.progress import progress
+    from reprise.store import Store
+    from reprise.train import Launcher
+    from reprise.trust.keys import load_or_make_key
+    from reprise.trust.policy_file import load_or_make_policy
+
+    signing_key = load_or_make_key(key)
+    rules = load_or_make_policy(signing_key.public_key(), policy)
+    with progress() as on_event:
+        report = audit(record, Launcher(Store.open(store, create=False), signing_key, rules, engine), on_event=on_event)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print(report)
+    if report.verdict != "same bits":
+        raise typer.Exit(1)
+
+
+def _print(report: AuditReport) -> None:
+    print(f"verdict: {report.verdict}")
+    print(f"  record  {'holds' if report.record.holds else 'DOES NOT HOLD'}: {report.record.why}")
+    for name, part in report.parts.items():
+        outcome = {True: "equal", False: "DIFFERENT", None: "not compared"}[part.equal]
+        print(f"  {name:<6}  {outcome}: {part.difference or part.found}")

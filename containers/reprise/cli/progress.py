@@ -93,8 +93,10 @@ def _describe(event: Event) -> tuple[str, int, int, str]:
             return "train", step, steps, f"step {step}/{steps}, loss {float(loss):.4f}"
         case {"event": "phase", "name": str(name)}:
             return name, 0, 0, ""
+        case {"event": "checkpoint", "step": step, "state": state}:
+            return f"checkpoint after step {step}: {state}", 0, 0, ""
         case {"event": str(kind)}:
-            return f"{kind} {event.get('text', '')}".rstrip(), 0, 0, ""
+            return str(event.get("message", kind)), 0, 0, ""
         case _:
             return str(event), 0, 0, ""
 
