@@ -47,7 +47,7 @@ def test_another_compressor_is_told_from_other_content() -> None:
 
 
 def test_the_first_path_that_differs_is_named() -> None:
-    changed = [replace(FILES["torch"][0], mode=0o755), FILES["torch"][1]]
+    changed = [FILES["torch"][0]._replace(mode=0o755), FILES["torch"][1]]
     why = difference(with_torch(digest=C, diff_id=C, list_digest=C), {"torch": changed})
     assert why.endswith(f"; first path: /usr/a: mode {0o755} in place of {0o644}")
 

@@ -84,10 +84,10 @@ def measure(
     files = [file for file in expected.values() if file.sha256]
     pending = start_hashing(root, [(file.path, file.size) for file in files], workers=workers)
     try:
-        seen = _walk(root, expected, frozenset(mounted), owner, differences)  # while the workers hash
+        missing = _walk(root, expected, frozenset(mounted), owner, differences)  # while the workers hash
     finally:
         digests = pending.collect()
-    for path in expected.keys() - seen:
+    for path in missing:
         differences.setdefault(path, "missing")
     for file, digest in zip(files, digests, strict=True):
         if file.path not in differences and (digest is None or digest.hex() != file.sha256):
@@ -175,9 +175,12 @@ def _walk(
     mounted: frozenset[str],
     owner: tuple[int, int],
     differences: dict[str, str],
-) -> set[str]:
-    """Visit every path under `root` but the mounted ones; note what differs; return the listed paths that are there."""
-    seen: set[str] = set()
+) -> Collection[str]:
+    """Visit every path under `root` but the mounted ones; note what differs; return the listed paths that are missing.
+
+    Python calls per path are what this costs, so an unchanged path goes through without any of ours.
+    """
+    unseen = dict(expected)
     folders = [""]
     while folders:
         prefix = folders.pop()
@@ -191,20 +194,27 @@ def _walk(
                 path = prefix + entry.name
                 if path in mounted:
                     continue
-                found = entry.stat(follow_symlinks=False)
-                file = expected.get(path)
+                file = unseen.pop(path, None)
                 if file is None:
                     differences[path] = "added: no layer lists it"
                     continue  # one line for a whole added folder
-                seen.add(path)
-                what = _compare(file, found, owner, entry.path)
-                if what:
-                    differences.setdefault(path, what)
-                if stat.S_ISDIR(found.st_mode):
-                    folders.append(path + "/")
-    return seen
+                found = entry.stat(follow_symlinks=False)
+                mode = found.st_mode
+                if (
+                    mode != _PLAIN_FILE | file.mode
+                    or found.st_size != file.size
+                    or file.type != "file"
+                    or (found.st_uid, found.st_gid) != owner
+                ):
+                    what = _compare(file, found, owner, entry.path)
+                    if what:
+                        differences.setdefault(path, what)
+                    if stat.S_ISDIR(mode):
+                        folders.append(path + "/")
+    return unseen.keys()
 
 
+_PLAIN_FILE = stat.S_IFREG
 _FORMATS: dict[int, FileType] = {stat.S_IFREG: "file", stat.S_IFDIR: "directory", stat.S_IFLNK: "symlink"}
 
 
