@@ -11,6 +11,7 @@ import os
 import shutil
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -196,6 +197,7 @@ def _build_missing(
             on_event(
                 {"event": "layer", "name": job.name, "state": "reused", "bytes": record.size, "total": record.size}
             )
+    _check_artifacts(store, [path for job, _ in missing for _, path in job.artifacts])
     output = store.root / "partial" / "build"
     shutil.rmtree(output, ignore_errors=True)  # what a killed build left: we hold the lock, so nobody is in there
     try:
@@ -213,6 +215,12 @@ def _build_missing(
         raise storage_error(error, output) from error
     finally:
         shutil.rmtree(output, ignore_errors=True)
+
+
+def _check_artifacts(store: Store, paths: Sequence[Path]) -> None:
+    """Hash once more what a layer's key takes for granted: a blob that rotted on disk must not become a layer."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(lambda path: store.check(f"sha256:{path.name}"), paths))
 
 
 @contextmanager

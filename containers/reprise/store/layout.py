@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import shutil
@@ -93,12 +94,27 @@ class Store:
             InputError: the file on disk has other bytes than its name says.
         """
         data = self.path(digest).read_bytes()
-        if sha256_digest(data) != digest:
+        self._require(digest, sha256_digest(data))
+        return data
+
+    def check(self, digest: str) -> Path:
+        """The file that holds a blob, once its bytes are known to be right; for blobs too large to `read`.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+            InputError: the file on disk has other bytes than its name says.
+        """
+        path = self.path(digest)
+        with path.open("rb") as file:
+            self._require(digest, f"sha256:{hashlib.file_digest(file, 'sha256').hexdigest()}")
+        return path
+
+    def _require(self, digest: str, found: str) -> None:
+        if found != digest:
             raise InputError(
-                f"blob {digest} in {self.root} is damaged: its bytes have digest {sha256_digest(data)}",
+                f"blob {digest} in {self.root} is damaged: its bytes have digest {found}",
                 hint=f"Delete {self._blob(digest)} and run the command again.",
             )
-        return data
 
     def add(self, data: bytes) -> str:
         """Keep `data`; its digest."""
