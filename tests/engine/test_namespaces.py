@@ -126,6 +126,14 @@ raise SystemExit(run("namespaces", image, folders, on_line=lambda line: print(li
     )
 
 
+def test_a_failing_listener_to_errors_does_not_stop_the_run(bench, plan: Plan) -> None:
+    def fail(line: str) -> None:
+        raise BrokenPipeError
+
+    bench.program("for n in range(20000): print('x' * 50, file=sys.stderr)")
+    assert run_plan(plan, bench.ref, on_line=print, on_error_line=fail) == 0
+
+
 def test_sixty_layers_are_one_root(bench) -> None:
     small = {f"layer-{number:02}": {f"opt/file-{number:02}": Entry(b"x")} for number in range(56)}
     layers = {"base": base_entries(), "python": python_entries(), "trainer": trainer_entries(), **small}

@@ -11,7 +11,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -142,7 +142,7 @@ def _follow(
     helper: subprocess.Popen[bytes], status: IO[bytes], on_line: OnLine, on_error_line: OnLine
 ) -> int | _Failure:
     assert helper.stdout and helper.stderr
-    errors = threading.Thread(target=_pass_lines, args=(helper.stderr, on_error_line), daemon=True)
+    errors = threading.Thread(target=_pass_all_lines, args=(helper.stderr, on_error_line), daemon=True)
     errors.start()
     report = status.read()
     if report:
@@ -157,6 +157,14 @@ def _follow(
 def _pass_lines(stream: IO[bytes], on_line: OnLine) -> None:
     for line in stream:
         on_line(line.decode("utf-8", "replace").rstrip("\n"))
+
+
+def _pass_all_lines(stream: IO[bytes], on_line: OnLine) -> None:
+    """As above, in a thread: when nobody wants the lines any more, read on, or the run would wait for ever."""
+    with suppress(Exception):
+        _pass_lines(stream, on_line)
+    for _ in stream:
+        pass
 
 
 def _end(helper: subprocess.Popen[bytes]) -> None:
