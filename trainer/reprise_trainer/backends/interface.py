@@ -93,7 +93,7 @@ class Backend(Protocol):
         """The state before step 0: parameters (without the `model/` prefix) as given, optimizer tensors zero."""
 
     def shard_sums(self, state: State, fields: Fields, key: ShardKey) -> ShardSums:
-        """Loss and gradients of one shard, summed over its records (weight: one each)."""
+        """Loss and gradients of one shard, summed over its records (weight: one each). Several threads may call it."""
 
     def add(self, left: ShardSums, right: ShardSums) -> ShardSums:
         """Element by element, `left` + `right`, one rounding each."""

@@ -138,7 +138,7 @@ def _write(folder: Path, columns: Mapping[str, tuple[bytes, bytes]], provenance:
         document = encode_snapshot(
             Snapshot(
                 name=NAME,
-                schema=(
+                fields=(
                     RecordField(name="image", dtype="uint8", shape=(IMAGE_EXTENT, IMAGE_EXTENT)),
                     RecordField(name="label", dtype="uint8", shape=(), classes=CLASSES),
                 ),
@@ -170,5 +170,5 @@ def _write_split(folder: Path, split: str, images: bytes, labels: bytes) -> Spli
             path = f"shards/{split}-{number:05d}.{field}.bin"
             write_durably(folder / path, data)
             digest = hashlib.sha256(data).hexdigest()
-            shards.append(Shard(path=path, field=field, sha256=digest, records=records, bytes=len(data)))
+            shards.append(Shard(path=path, field=field, sha256=digest, records=records, size=len(data)))
     return Split(records=count, shards=tuple(shards))

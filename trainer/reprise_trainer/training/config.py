@@ -29,7 +29,7 @@ class RunSection(_Section):
         default="x86-64-v3", description="Numeric settings that decide the bits."
     )
     seed: int = Field(ge=0, lt=2**63, description="Keys record order, initial values and dropout.")
-    threads: int = Field(ge=1, le=256, description="Threads of the numeric libraries; part of what decides the bits.")
+    threads: int = Field(ge=1, le=256, description="Threads inside one operation; part of what decides the bits.")
 
 
 class DataSection(_Section):

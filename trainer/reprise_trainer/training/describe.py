@@ -53,7 +53,7 @@ def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKe
         checkpoints=tuple(CheckpointFacts(step=step, state=state) for step, state in outcome.trained.checkpoints),
         state=outcome.trained.digest,
         metrics=outcome.evaluation.metrics(),
-        resources=_resource_facts(),
+        resources=_resource_facts(outcome.workers),
         machine=machine(),
         started=format_time(started),
         finished=format_time(datetime.now(UTC)),
@@ -71,8 +71,11 @@ def _image_facts(identity: Identity) -> ImageFacts:
     )
 
 
-def _resource_facts() -> ResourceFacts:
+def _resource_facts(workers: int) -> ResourceFacts:
     wall, cpu = process_times()
     return ResourceFacts(
-        wall_milliseconds=round(wall * 1000), cpu_milliseconds=round(cpu * 1000), peak_memory_bytes=peak_memory()
+        workers=workers,
+        wall_milliseconds=round(wall * 1000),
+        cpu_milliseconds=round(cpu * 1000),
+        peak_memory_bytes=peak_memory(),
     )

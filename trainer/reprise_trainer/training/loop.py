@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from reprise_trainer.backends.interface import Backend, ShardKey, State
+from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State
 from reprise_trainer.backends.models import initial_values
-from reprise_trainer.data.batches import Batches
+from reprise_trainer.data.batches import Batch, Batches
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.checkpoint import write_checkpoint
 from reprise_trainer.training.ledger import LedgerWriter, gradient_digest
@@ -47,39 +50,52 @@ def first_state(plan: Plan, backend: Backend) -> State:
     return backend.initial(initial_values(plan.model, plan.seed))
 
 
-def steps(plan: Plan, backend: Backend, batches: Batches, state: State, first: int) -> Iterator[Step]:
+def steps(
+    plan: Plan, backend: Backend, batches: Batches, state: State, first: int, *, workers: int = 1
+) -> Iterator[Step]:
     """Train from `state`, which is the state after `first` steps, to the end of the plan.
 
     A step depends on nothing but the state before it and its number: so a run can go on from any checkpoint, and a
-    segment between two checkpoints can be replayed alone.
+    segment between two checkpoints can be replayed alone. `workers` threads compute shards; how many never matters.
 
     Raises:
         InputError: the loss is not a finite number any more.
     """
-    for number in range(first, plan.steps):
-        batch = batches.batch(number)
+    with ThreadPoolExecutor(workers) as pool:
+        for number in range(first, plan.steps):
+            batch = batches.batch(number)
 
-        # Each logical shard alone, at one fixed shape; whichever worker computes it, its sums are the same.
-        before = state
-        shards = (
-            backend.shard_sums(before, batch.shard(index, plan.shards), ShardKey(plan.seed, number, index))
-            for index in range(plan.shards)
-        )
+            # Each logical shard alone, at one fixed shape; whichever worker computes it, its sums are the same.
+            compute = partial(_shard_sums, plan, backend, state, batch)
+            shards = pool.map(compute, range(plan.shards))
 
-        # One fixed order of addition; the division by the weight is in the update, once.
-        sums = tree_sum(shards, backend.add)
-        state = backend.apply(before, sums, plan.rate(number))
+            # One fixed order of addition; the division by the weight is in the update, once.
+            sums = tree_sum(shards, backend.add)
+            state = backend.apply(state, sums, plan.rate(number))
 
-        loss = backend.loss(sums).mean
-        if not math.isfinite(loss):
-            raise InputError(f"step {number}: the loss is {loss}", hint="A smaller learning rate (lr) often helps.")
-        yield Step(number, loss, batch.digest, gradient_digest(backend.gradient_sums(sums)), state)
+            loss = backend.loss(sums).mean
+            if not math.isfinite(loss):
+                raise InputError(f"step {number}: the loss is {loss}", hint="A smaller learning rate (lr) often helps.")
+            yield Step(number, loss, batch.digest, gradient_digest(backend.gradient_sums(sums)), state)
 
 
-def train(plan: Plan, backend: Backend, batches: Batches, ledger: LedgerWriter, output: Path, emit: Emit) -> Trained:
+def _shard_sums(plan: Plan, backend: Backend, state: State, batch: Batch, index: int) -> ShardSums:
+    key = ShardKey(plan.seed, batch.step, index)
+    return backend.shard_sums(state, batch.shard(index, plan.shards), key)
+
+
+def available_workers(shards: int, threads: int) -> int:
+    """How many workers this machine can keep busy: one a core of this process, over the threads inside an operation."""
+    return max(1, min(shards, len(os.sched_getaffinity(0)) // threads))
+
+
+def train(
+    plan: Plan, backend: Backend, batches: Batches, ledger: LedgerWriter, output: Path, emit: Emit, *, workers: int = 1
+) -> Trained:
     """Train by `plan` from its first step to its last.
 
     Args:
+        plan, backend, batches, workers: see `steps`.
         ledger: new; gets one line a step and one a checkpoint.
         output: checkpoints go to its folder `checkpoints`.
         emit: called with an event a step and one a checkpoint.
@@ -90,7 +106,7 @@ def train(plan: Plan, backend: Backend, batches: Batches, ledger: LedgerWriter, 
     """
     state, digest = first_state(plan, backend), ""
     checkpoints: list[tuple[int, str]] = []
-    for step in steps(plan, backend, batches, state, 0):
+    for step in steps(plan, backend, batches, state, 0, workers=workers):
         ledger.add_step(step.number, loss=step.loss, batch=step.batch, gradient=step.gradient)
         state, done = step.state, step.number + 1
         emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss})

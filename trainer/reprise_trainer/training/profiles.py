@@ -117,7 +117,7 @@ def profile_asked_for(config: bytes, *, where: str) -> tuple[Profile, int]:
     )
     if not isinstance(name, str) or name not in PROFILES:
         raise InputError(f"{where}: run.profile: there are {', '.join(PROFILES)}, not {name!r}")
-    if not isinstance(threads, int) or threads < 1:
+    if type(threads) is not int or threads < 1:
         raise InputError(f"{where}: run.threads: expected a number of threads from 1, not {threads!r}")
     return PROFILES[name], threads
 

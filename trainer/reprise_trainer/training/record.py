@@ -66,7 +66,9 @@ class CheckpointFacts(_Document):
 
 
 class ResourceFacts(_Document):
-    """What the process used, from its start under the profile to the record."""
+    """What the process used, from its first start to the record; `workers` computed shards side by side."""
+
+    workers: int
 
     wall_milliseconds: int
     cpu_milliseconds: int

@@ -12,7 +12,7 @@ from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.accuracy import Evaluation, evaluate
 from reprise_trainer.training.config import RunConfig, read_config
 from reprise_trainer.training.ledger import FILE_NAME, Header, LedgerWriter
-from reprise_trainer.training.loop import Emit, Trained, train
+from reprise_trainer.training.loop import Emit, Trained, available_workers, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan
 from reprise_trainer.training.profiles import PROFILES
 
@@ -31,13 +31,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run was and what came out."""
+    """What a run was and what came out. `workers` is how many computed shards side by side; it decides nothing."""
 
     config: RunConfig
     source: OpenSnapshot
     plan: Plan
     backend: str
     backend_version: str
+    workers: int
     trained: Trained
     evaluation: Evaluation
     ledger_head: str
@@ -69,12 +70,15 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml") -> Outcome:
     header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed)
     ledger = LedgerWriter(request.output / FILE_NAME, header)
     batches = Batches(source, TRAIN_SPLIT, seed=plan.seed, batch_size=plan.batch_size)
-    trained = train(plan, backend, batches, ledger, request.output, emit)
+    workers = available_workers(plan.shards, config.run.threads)
+    trained = train(plan, backend, batches, ledger, request.output, emit, workers=workers)
     ledger.close()
 
     evaluation = _evaluate(config, source, backend, trained)
     emit({"event": "evaluated", "split": config.evaluate.split, "metrics": evaluation.metrics()})
-    return Outcome(config, source, plan, backend.name, backend.version, trained, evaluation, ledger.head, ledger.lines)
+    return Outcome(
+        config, source, plan, backend.name, backend.version, workers, trained, evaluation, ledger.head, ledger.lines
+    )
 
 
 def _evaluate(config: RunConfig, source: OpenSnapshot, backend: Backend, trained: Trained) -> Evaluation:

@@ -1,0 +1,128 @@
+"""Checkpoints and state digests: bit for bit, whole or absent, and damage is named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
+from reprise_trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from reprise_trainer.training.state_digest import CHUNK, first_differing_tensor, state_digest, tensor_list
+
+GOLDEN = "sha256:f2d9d13ed207f5daacab9e0dd4655817762ff3da630ca7a1ad5d4505d8f0973d"
+
+
+def tensors() -> dict[str, np.ndarray]:
+    odd = np.array([0.0, -0.0, np.inf, -np.inf, 1e-45, 3.4e38], np.float32)
+    payload = np.array([0x7FC00001, 0xFFC12345], np.uint32).view(np.float32)  # two NaNs with different bits
+    return {
+        "step": np.array(12, np.int64),
+        "model/w": np.arange(600_000, dtype=np.float32).reshape(300, 2000),
+        "model/b": np.concatenate([odd, payload]),
+        "optimizer/mean/w": np.zeros((3, 0), np.float32),
+    }
+
+
+def test_a_state_reads_back_bit_for_bit(tmp_path: Path) -> None:
+    digest = write_checkpoint(tmp_path, 12, tensors())
+    read = read_checkpoint(tmp_path / "step-00000012")
+    assert (read.step, read.digest) == (12, digest)
+    for name, tensor in tensors().items():
+        assert read.tensors[name].tobytes() == tensor.tobytes()
+        assert (read.tensors[name].dtype, read.tensors[name].shape) == (tensor.dtype, tensor.shape)
+
+
+def test_the_digest_is_that_of_format_1() -> None:
+    assert state_digest(tensors()) == GOLDEN
+
+
+def test_the_digest_knows_content_and_not_layout_or_order() -> None:
+    state = tensors()
+    turned = {**dict(reversed(state.items())), "model/w": np.asfortranarray(state["model/w"])}
+    assert state_digest(turned) == state_digest(state)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state["model/w"].__setitem__((299, 1999), np.nextafter(np.float32(599_999), np.float32(0))),
+        lambda state: state["model/b"].__setitem__(0, np.float32(-0.0)),
+        lambda state: state.update({"model/w": state["model/w"].reshape(2000, 300)}),
+        lambda state: state.update({"model/b": state["model/b"].view(np.int32)}),
+        lambda state: state.update({"model/c": state.pop("model/b")}),
+        lambda state: state.update(step=np.array(13, np.int64)),
+        lambda state: state.pop("optimizer/mean/w"),
+    ],
+)
+def test_any_change_changes_the_digest(change) -> None:  # type: ignore[no-untyped-def]
+    state = tensors()
+    change(state)
+    assert state_digest(state) != state_digest(tensors())
+
+
+@given(st.integers(0, 600_000 * 4 - 1))
+def test_the_chunk_of_a_changed_byte_is_found(position: int) -> None:
+    state, original = tensors(), tensor_list(tensors())
+    state["model/w"].reshape(-1).view(np.uint8)[position] ^= 1
+    changed = tensor_list(state)
+    assert first_differing_tensor(original, changed) == "model/w"
+    rows = [next(row for row in each["tensors"] if row["name"] == "model/w") for each in (original, changed)]
+    differing = [index for index, (a, b) in enumerate(zip(*(row["chunks"] for row in rows), strict=True)) if a != b]
+    assert differing == [position // CHUNK]
+
+
+@pytest.fixture
+def checkpoint(tmp_path: Path) -> Path:
+    write_checkpoint(tmp_path, 12, tensors())
+    return tmp_path / "step-00000012"
+
+
+def test_a_flipped_bit_names_its_tensor(checkpoint: Path) -> None:
+    path = checkpoint / "state.safetensors"
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DoesNotHoldError, match="tensor 'model/"):
+        read_checkpoint(checkpoint)
+
+
+@pytest.mark.parametrize("cut", [0, 7, 100, 1000])
+def test_a_torn_file_is_refused(checkpoint: Path, cut: int) -> None:
+    for name in ("state.safetensors", "state.json"):
+        path = checkpoint / name
+        original = path.read_bytes()
+        path.write_bytes(original[: min(cut, len(original) - 1)])
+        with pytest.raises(RepriseError):
+            read_checkpoint(checkpoint)
+        path.write_bytes(original)
+    read_checkpoint(checkpoint)
+
+
+def test_a_document_with_another_list_is_refused(checkpoint: Path) -> None:
+    path = checkpoint / "state.json"
+    document = json.loads(path.read_bytes())
+    document["list"]["tensors"].pop()
+    path.write_text(json.dumps(document))
+    with pytest.raises(DoesNotHoldError, match=r"state\.json"):
+        read_checkpoint(checkpoint)
+    path.unlink()
+    with pytest.raises(InputError):
+        read_checkpoint(checkpoint)
+
+
+def test_a_checkpoint_is_never_written_over(checkpoint: Path) -> None:
+    with pytest.raises(StorageError):
+        write_checkpoint(checkpoint.parent, 12, tensors())
+    read_checkpoint(checkpoint)
+    assert [path.name for path in checkpoint.parent.iterdir()] == [checkpoint.name]
+
+
+def test_a_full_disk_leaves_nothing(small_disk: Path) -> None:
+    with pytest.raises(StorageError, match="No space left"):
+        write_checkpoint(small_disk, 1, {"w": np.zeros(2_000_000, np.float32)})
+    assert list(small_disk.iterdir()) == []

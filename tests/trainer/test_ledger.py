@@ -1,0 +1,120 @@
+"""The ledger: one head names every line, and a changed line is found."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
+from reprise_trainer.training.ledger import (
+    Header,
+    LedgerWriter,
+    first_difference,
+    gradient_digest,
+    read_ledger,
+    verify_ledger,
+)
+
+HEADER = Header("sha256:" + "a" * 64, "sha256:" + "b" * 64, "sha256:" + "c" * 64, 7)
+GOLDEN_HEAD = "sha256:7ea3d866636e6983b655cea4c6337d596fdf601ceb52737077f654848c0ffe70"
+
+
+def write(path: Path, *, header: Header = HEADER, steps: int = 6, changed: int | None = None) -> str:
+    ledger = LedgerWriter(path, header)
+    for step in range(steps):
+        loss = 2.0 / (step + 1) + (1e-12 if step == changed else 0.0)
+        ledger.add_step(step, loss=loss, batch=f"{step:064x}", gradient=gradient_digest({"w": step}))
+    ledger.add_checkpoint(steps, "sha256:" + "d" * 64)
+    ledger.close()
+    return ledger.head
+
+
+@pytest.fixture
+def ledger(tmp_path: Path) -> Path:
+    write(tmp_path / "ledger.jsonl")
+    return tmp_path / "ledger.jsonl"
+
+
+def test_a_ledger_reads_back(tmp_path: Path) -> None:
+    head = write(tmp_path / "ledger.jsonl")
+    read = verify_ledger((tmp_path / "ledger.jsonl").read_bytes(), head)
+    assert (read.header, read.head, len(read.lines)) == (HEADER, head, 7)
+    assert float.fromhex(read.lines[1]["loss"]) == 1.0
+    assert read.checkpoints == {6: "sha256:" + "d" * 64}
+
+
+def test_the_head_is_that_of_format_1(tmp_path: Path) -> None:
+    assert write(tmp_path / "ledger.jsonl") == GOLDEN_HEAD
+
+
+@pytest.mark.parametrize("line", range(2, 9))
+def test_a_changed_line_is_the_first_that_is_named(ledger: Path, line: int) -> None:
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    entry = json.loads(lines[line - 1])
+    key = "loss" if "loss" in entry else "state"
+    entry[key] = entry[key][:-1] + "9"
+    lines[line - 1] = json.dumps(entry, sort_keys=True, separators=(",", ":")).encode() + b"\n"
+    with pytest.raises(DoesNotHoldError, match=f"line {line} breaks the chain"):
+        read_ledger(b"".join(lines))
+
+
+def test_a_changed_header_breaks_the_first_line(ledger: Path) -> None:
+    with pytest.raises(DoesNotHoldError, match="line 2 breaks"):
+        read_ledger(ledger.read_bytes().replace(b'"seed":7', b'"seed":8'))
+
+
+def test_a_removed_line_and_swapped_lines_break_the_chain(ledger: Path) -> None:
+    lines = ledger.read_bytes().splitlines(keepends=True)
+    with pytest.raises(DoesNotHoldError, match="line 4"):
+        read_ledger(b"".join(lines[:3] + lines[4:]))
+    with pytest.raises(DoesNotHoldError, match="line 3"):
+        read_ledger(b"".join([*lines[:2], lines[3], lines[2], *lines[4:]]))
+
+
+def test_lines_cut_off_at_the_end_change_the_head(ledger: Path) -> None:
+    head = read_ledger(ledger.read_bytes()).head
+    shorter = b"".join(ledger.read_bytes().splitlines(keepends=True)[:-1])
+    with pytest.raises(DoesNotHoldError, match="the ledger's head is"):
+        verify_ledger(shorter, head)
+
+
+def test_a_torn_last_line_is_named(ledger: Path) -> None:
+    with pytest.raises(InputError, match="line 8 is cut short"):
+        read_ledger(ledger.read_bytes()[:-5])
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_give_a_message(data: bytes) -> None:
+    with pytest.raises(RepriseError):
+        read_ledger(data)
+
+
+def test_the_first_differing_line_is_named_with_both_values(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl")
+    write(tmp_path / "b.jsonl", changed=3)
+    a, b = (tmp_path / "a.jsonl").read_bytes(), (tmp_path / "b.jsonl").read_bytes()
+    assert first_difference(a, a) is None
+    found = first_difference(a, b)
+    assert found is not None and (found.line, found.fields) == (5, ("loss",))
+    assert "step 3" in str(found) and (2.0 / 4).hex() in str(found)
+
+
+def test_a_shorter_ledger_and_another_header_differ(tmp_path: Path) -> None:
+    write(tmp_path / "a.jsonl")
+    a = (tmp_path / "a.jsonl").read_bytes()
+    shorter = first_difference(a, b"".join(a.splitlines(keepends=True)[:4]))
+    assert shorter is not None and shorter.line == 5 and shorter.right is None
+    write(tmp_path / "b.jsonl", header=Header(HEADER.config, HEADER.snapshot, HEADER.image, 8))
+    header = first_difference(a, (tmp_path / "b.jsonl").read_bytes())
+    assert header is not None and (header.line, header.fields) == (1, ("seed",))
+
+
+def test_a_ledger_is_never_written_over(ledger: Path) -> None:
+    before = ledger.read_bytes()
+    with pytest.raises(StorageError):
+        LedgerWriter(ledger, HEADER)
+    assert ledger.read_bytes() == before

@@ -1,0 +1,187 @@
+"""The run record: signed by the run's own key, and only when the launcher vouches for it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import DoesNotHoldError, InputError, RefusedError
+from reprise_trainer.identity.bundle import DELEGATION, make_statement, public_pem, sign_statement
+from reprise_trainer.identity.delegation import Delegation, verify_delegation, verify_run_record
+from reprise_trainer.identity.launch import Launch
+from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
+from reprise_trainer.reporting.report import write_report
+from reprise_trainer.training.profiles import PROFILES
+from reprise_trainer.training.record import (
+    CheckpointFacts,
+    ImageFacts,
+    LedgerFacts,
+    ProfileFacts,
+    ResourceFacts,
+    RunRecord,
+    read_record,
+    read_run_key,
+    sign_record,
+)
+from reprise_trainer.training.resources import machine, peak_memory, process_times
+
+NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
+CONFIG = b"[run]\n"
+LAUNCH = Launch("sha256:" + "1" * 64, "sha256:" + "2" * 64, "run-1", "namespaces")
+
+
+@pytest.fixture(scope="module")
+def launcher() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture(scope="module")
+def run_key() -> ec.EllipticCurvePrivateKey:
+    return ec.generate_private_key(ec.SECP256R1())
+
+
+@pytest.fixture
+def folder(launcher: ec.EllipticCurvePrivateKey, run_key: ec.EllipticCurvePrivateKey, tmp_path: Path) -> Path:
+    """A launch folder as far as signing needs it."""
+    (tmp_path / "run-key.pem").write_bytes(run_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
+    policy = Policy((PolicyKey("launcher", public_pem(launcher.public_key())),))
+    (tmp_path / "policy.toml").write_text(write_policy(policy))
+    delegate(tmp_path, launcher, delegation(run_key))
+    return tmp_path
+
+
+def delegation(run_key: ec.EllipticCurvePrivateKey) -> Delegation:
+    return Delegation(
+        run=LAUNCH.run,
+        public_key=public_pem(run_key.public_key()),
+        image=LAUNCH.image,
+        config=sha256_digest(CONFIG),
+        snapshot=LAUNCH.snapshot,
+        nonce="00" * 16,
+        expires=NOW + timedelta(hours=1),
+    )
+
+
+def delegate(folder: Path, key: ec.EllipticCurvePrivateKey, said: Delegation) -> None:
+    statement = make_statement("torch-cpu", said.image, DELEGATION, said.predicate())
+    (folder / "delegation.sigstore.json").write_bytes(sign_statement(key, statement))
+
+
+def record(**changes: object) -> RunRecord:
+    values = {
+        "run": LAUNCH.run,
+        "image": ImageFacts(digest=LAUNCH.image, files=3, bytes_hashed=4, milliseconds=5),
+        "lock": "",
+        "source": "",
+        "environment": "",
+        "engine": LAUNCH.engine,
+        "config": sha256_digest(CONFIG),
+        "config_text": CONFIG.decode(),
+        "snapshot": LAUNCH.snapshot,
+        "snapshot_name": "small",
+        "profile": ProfileFacts(name="portable", promise="", table=PROFILES["portable"].table(2)),
+        "seed": 1,
+        "backend": "torch",
+        "backend_version": "2.13.0+cpu",
+        "ledger": LedgerFacts(head="sha256:" + "3" * 64, lines=12),
+        "checkpoints": (CheckpointFacts(step=11, state="sha256:" + "4" * 64),),
+        "state": "sha256:" + "4" * 64,
+        "metrics": {"accuracy": "0.9000", "correct": 9, "total": 10, "loss": (0.3).hex()},
+        "resources": ResourceFacts(workers=2, wall_milliseconds=1, cpu_milliseconds=2, peak_memory_bytes=peak_memory()),
+        "machine": machine(),
+        "started": "2026-01-31T12:00:00Z",
+        "finished": "2026-01-31T12:01:00Z",
+        "delegation": "sha256:" + "5" * 64,
+    }
+    return RunRecord.model_validate({**values, **changes})
+
+
+def test_a_record_is_verified_from_the_policys_key_down(folder: Path, launcher: ec.EllipticCurvePrivateKey) -> None:
+    key = read_run_key(folder, LAUNCH, config=sha256_digest(CONFIG), at=NOW)
+    bundle = sign_record(record(delegation=key.delegation), key, subject="torch-cpu")
+
+    data = (folder / "delegation.sigstore.json").read_bytes()
+    assert key.delegation == sha256_digest(data)
+    vouched = verify_delegation(data, {"launcher": launcher.public_key()}, at=NOW)
+    assert read_record(verify_run_record(bundle, vouched).predicate) == record(delegation=key.delegation)
+
+
+def test_a_record_of_another_run_does_not_hold(folder: Path, run_key: ec.EllipticCurvePrivateKey) -> None:
+    key = read_run_key(folder, LAUNCH, config=sha256_digest(CONFIG), at=NOW)
+    other = sign_record(record(config="sha256:" + "9" * 64), key, subject="torch-cpu")
+    with pytest.raises(DoesNotHoldError, match="config"):
+        verify_run_record(other, delegation(run_key))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda said: replace(said, run="run-2"), "another run"),
+        (lambda said: replace(said, image="sha256:" + "8" * 64), "another image"),
+        (lambda said: replace(said, config="sha256:" + "8" * 64), "another configuration"),
+        (lambda said: replace(said, snapshot="sha256:" + "8" * 64), "another snapshot"),
+        (lambda said: replace(said, expires=NOW - timedelta(seconds=1)), "expired"),
+        (
+            lambda said: replace(said, public_key=public_pem(ec.generate_private_key(ec.SECP256R1()).public_key())),
+            "another key",
+        ),
+    ],
+)
+def test_a_delegation_for_something_else_refuses(
+    folder: Path,
+    launcher: ec.EllipticCurvePrivateKey,
+    run_key: ec.EllipticCurvePrivateKey,
+    change: Callable[[Delegation], Delegation],
+    message: str,
+) -> None:
+    delegate(folder, launcher, change(delegation(run_key)))
+    with pytest.raises(RefusedError, match=message):
+        read_run_key(folder, LAUNCH, config=sha256_digest(CONFIG), at=NOW)
+
+
+def test_a_delegation_by_a_stranger_refuses(folder: Path, run_key: ec.EllipticCurvePrivateKey) -> None:
+    delegate(folder, run_key, delegation(run_key))
+    with pytest.raises(RefusedError, match="not by a known key"):
+        read_run_key(folder, LAUNCH, config=sha256_digest(CONFIG), at=NOW)
+
+
+@pytest.mark.parametrize("name", ["run-key.pem", "delegation.sigstore.json", "policy.toml"])
+def test_a_missing_or_broken_file_refuses(folder: Path, name: str) -> None:
+    (folder / name).write_bytes(b"nonsense")
+    with pytest.raises(RefusedError):
+        read_run_key(folder, LAUNCH, config=sha256_digest(CONFIG), at=NOW)
+    (folder / name).unlink()
+    with pytest.raises(RefusedError, match=name):
+        read_run_key(folder, LAUNCH, config=sha256_digest(CONFIG), at=NOW)
+
+
+def test_a_predicate_that_is_no_record_names_the_field() -> None:
+    predicate = record().model_dump(mode="json")
+    assert read_record(predicate) == record()
+    with pytest.raises(InputError, match=r"ledger\.head"):
+        read_record({**predicate, "ledger": {"head": "x", "lines": 1}})
+    with pytest.raises(InputError, match="surplus"):
+        read_record({**predicate, "surplus": 1})
+
+
+def test_the_report_says_what_the_record_says(tmp_path: Path) -> None:
+    write_report(record(), tmp_path)
+    document = json.loads((tmp_path / "report.json").read_bytes())
+    assert (document["state"], document["steps"]) == (record().state, 11)
+    text = (tmp_path / "report.md").read_text()
+    for part in (record().state, record().image.digest, "0.9000 (9 of 10)", "[run]"):
+        assert part in text
+
+
+def test_resources_are_those_of_this_process() -> None:
+    wall, cpu = process_times()
+    assert cpu > 0 and 0 < wall < 24 * 3600
+    assert 10 * 2**20 < peak_memory() < 2**40
