@@ -200,7 +200,11 @@ image = ImageRef(Store(Path({str(bench.image.store.root)!r})), {bench.image.dige
 raise SystemExit(run({engine!r}, image, folders, on_line=lambda line: print(line, flush=True)))
 """
     return subprocess.Popen(
-        [sys.executable, "-c", program], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, env=os.environ
+        [sys.executable, "-c", program],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        env={**os.environ, "TMPDIR": str(folders.output.parent)},
     )
 
 
