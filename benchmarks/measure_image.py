@@ -1,7 +1,7 @@
 """How fast an image is measured: ours against `openssl dgst -sha256` on the same files, in the same run.
 
 Ours does more: it reads and checks the lists of the layers, looks at the type, mode, owner and link of every path,
-finds added paths and computes the image digest. Both use one process a core, and the files are shared out alike, so that
+finds added paths and computes the image digest. Both use one process a core, and share the files out alike, so that
 neither waits for one core with the largest file. The two take turns; the best time of each counts, since other work on
 the machine only ever adds.
 
