@@ -67,7 +67,7 @@ class MadeRun:
             "checkpoints": [{"step": 3, "state": STATE}],
             "state": STATE,
             "metrics": {},
-            "resources": {"wall_milliseconds": 1, "cpu_milliseconds": 1, "peak_memory_bytes": 1},
+            "resources": {"workers": 1, "wall_milliseconds": 1, "cpu_milliseconds": 1, "peak_memory_bytes": 1},
             "machine": machine(),
             "started": "2026-01-31T12:00:00Z",
             "finished": "2026-01-31T12:30:00Z",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -17,9 +18,8 @@ import zstandard
 from reprise.artifacts.fetch import fetch
 from reprise.audit import AuditReport, audit
 from reprise.audit.image import read_image_lock, read_image_source, read_inventory
-from reprise.audit.rebuild import bring_artifacts
 from reprise.build import LOCK_TYPE, SOURCE_TYPE
-from reprise.environments import build_environment, load_lock
+from reprise.environments import build_environment
 from reprise.lock.read import read_environment
 from reprise.project import Project
 from reprise.store import Store
@@ -101,20 +101,34 @@ class RealRun:
 
 @pytest.fixture(scope="module")
 def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
-    """Built and trained in a store of its own; only the artifacts come from the store that tests share."""
+    """Built in the store that tests share, trained in a copy of it, so that forgeries don't stay."""
     folder = tmp_path_factory.mktemp("real-run")
     given = read_config((PROJECT.root / "examples" / "fashion-mnist.toml").read_bytes(), where="example").data
     config = folder / "run.toml"
     config.write_text(CONFIG.format(artifact=given.artifact, sha256=given.sha256, path=given.path))
-    shared, store = Store.open(), Store.open(folder / "store")
-    artifacts = [*load_lock(PROJECT, "torch-cpu").artifacts, data_artifact(read_config(config.read_bytes(), where=""))]
+    shared = Store.open(Path(os.environ.get("REPRISE_STORE", PROJECT.root / ".cache" / "store")))
+    image = build_environment(PROJECT, "torch-cpu", shared)
     sources = read_environment(PROJECT.environment_file("torch-cpu")).sources
-    fetch(artifacts, shared, sources)
-    bring_artifacts(artifacts, shared, store, sources)
+    fetch([data_artifact(read_config(config.read_bytes(), where=""))], shared, sources)
+    store = copy_store(shared, folder / "store")
     key = make_key()
+    sign_image(store, image.digest, "torch-cpu", key)
     launcher = Launcher(store, key, own_policy(key.public_key()))
-    sign_image(store, build_environment(PROJECT, "torch-cpu", store).digest, "torch-cpu", key)
     return RealRun(launcher, train(config, launcher, PROJECT, output=folder / "run"))
+
+
+def copy_store(store: Store, root: Path) -> Store:
+    """A store with the same blobs (linked) and index."""
+    for blob in (store.root / "blobs" / "sha256").iterdir():
+        target = root / "blobs" / "sha256" / blob.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            target.hardlink_to(blob)
+        except OSError:
+            shutil.copyfile(blob, target)
+    copy = Store.open(root)
+    shutil.copyfile(store.root / "index.json", root / "index.json")
+    return copy
 
 
 def test_a_faithful_run_has_the_same_bits(real_run: RealRun) -> None:
@@ -212,7 +226,7 @@ def with_changed_layer(store: Store, inventory: Inventory) -> Inventory:
     """The image with one file of the trainer made executable, its list kept in step: only a rebuild can tell."""
     layer = inventory.layers[-1]
     name, files = decode_list(store.read(layer.list_digest))
-    changed = [replace(file, mode=0o755) if file.path.endswith("/__main__.py") else file for file in files]
+    changed = [file._replace(mode=0o755) if file.path.endswith("/__main__.py") else file for file in files]
     listed = encode_list(name, changed)
     tar = zstandard.ZstdDecompressor().decompress(store.read(layer.digest), max_output_size=2**28) + listed
     blob = zstandard.compress(tar)

@@ -1,9 +1,13 @@
-"""skopeo and podman, the programs, on an image that we wrote."""
+"""skopeo, podman and docker, the programs, on an image that we wrote."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
+
+from reprise.engine.docker import image_archive
+from reprise.engine.interface import ImageRef
 
 
 def test_skopeo_reads_the_store(skopeo: Any, signed_image: Any) -> None:
@@ -32,3 +36,15 @@ def test_podman_pulls_from_the_store(podman: Any, signed_image: Any) -> None:
     name = podman("pull", f"oci:{signed_image.store.root}:small").stdout.split()[-1]
     (seen,) = json.loads(podman("image", "inspect", name).stdout)
     assert seen["Digest"] == signed_image.digest
+
+
+def test_docker_loads_the_archive_that_the_engine_makes_of_it(docker: Any, signed_image: Any, tmp_path: Path) -> None:
+    # Docker before 23 reads no zstd layers, so that the engine gives it the layers uncompressed
+    archive = tmp_path / "image.tar"
+    pieces = image_archive(ImageRef(signed_image.store, signed_image.digest), "small:loaded")
+    archive.write_bytes(b"".join(pieces))
+    docker("load", "--input", str(archive))
+    (seen,) = json.loads(docker("image", "inspect", "small:loaded").stdout)
+    config = json.loads(signed_image.store.read(signed_image.store.manifest(signed_image.digest)["config"]["digest"]))
+    assert seen["RootFS"]["Layers"] == config["rootfs"]["diff_ids"]
+    assert seen["Config"]["Entrypoint"] == config["config"]["Entrypoint"]
