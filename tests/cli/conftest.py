@@ -38,7 +38,7 @@ def project(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def reprise(project: Path, tmp_path: Path) -> Reprise:
-    """Run `reprise` in the copy, with a store and a key of its own, and no source of artifacts but what a test names."""
+    """Run `reprise` in the copy, with a store and a key of its own, and no source of artifacts but the project's."""
     environment = {
         **{name: value for name, value in os.environ.items() if not name.startswith(("PIP_", "REPRISE_"))},
         "REPRISE_STORE": str(tmp_path / "store"),

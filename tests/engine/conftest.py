@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import subprocess
 import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from servers import dockerd
 from small_image import SmallImage, base_entries, make_image, python_entries, trainer_entries
 
 from reprise.engine.interface import ImageRef, RunFolders, choose_engine
@@ -21,8 +19,6 @@ from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, public_pem, sign_statement
 from reprise_trainer.identity.launch import BUNDLE_FILE, CONFIG_FILE, LAUNCH_FILE, POLICY_FILE, Launch, encode_launch
 from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
-
-DAEMON = "dockerd"
 
 
 @dataclass
@@ -83,26 +79,10 @@ def bench(small_image: SmallImage, tmp_path: Path) -> Bench:
 
 
 @pytest.fixture(scope="session")
-def daemon() -> Iterator[str]:
+def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Docker daemon that was started for these tests and ends with them."""
-    program = shutil.which(DAEMON, path=f"{os.environ['PATH']}:/usr/sbin:/sbin")
-    assert program, (
-        f"{DAEMON} is not installed; these tests need a real one: Debian's and Ubuntu's package is docker.io"
-    )
-    folder = Path(tempfile.mkdtemp(prefix="reprise-dockerd-"))
-    address = f"unix://{folder}/docker.sock"
-    command = [program, "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
-    command += ["--pidfile", f"{folder}/pid", "--iptables=false", "--bridge=none"]
-    with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
-    try:
-        _wait_until(lambda: (folder / "docker.sock").exists() or process.poll() is not None, seconds=60)
-        assert process.poll() is None, f"{DAEMON} did not start:\n{(folder / 'log').read_text()[-2000:]}"
+    with dockerd(tmp_path_factory.mktemp("dockerd")) as address:
         yield address
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
@@ -117,10 +97,3 @@ def engine(request: pytest.FixtureRequest) -> str:
     if request.param == "docker":
         request.getfixturevalue("docker_host")
     return str(request.param)
-
-
-def _wait_until(holds: Callable[[], bool], *, seconds: float) -> None:
-    end = time.monotonic() + seconds
-    while not holds():
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from servers import dockerd
 
 from reprise.build import BuiltImage
 from reprise.environments import build_environment
@@ -46,6 +47,13 @@ def launcher(store: Store, image: BuiltImage) -> Launcher:
     key = make_key()
     sign_image(store, image.digest, "torch-cpu", key)
     return Launcher(store, key, own_policy(key.public_key()))
+
+
+@pytest.fixture(scope="session")
+def docker_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Docker daemon of the tests' own."""
+    with dockerd(tmp_path_factory.mktemp("dockerd")) as address:
+        yield address
 
 
 @pytest.fixture

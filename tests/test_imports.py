@@ -1,0 +1,97 @@
+"""Data flows one way, and so do imports: each folder may import what its table row says, and nothing else of ours."""
+
+from __future__ import annotations
+
+import ast
+import re
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parents[1]
+
+HOST = {
+    # folder or module of `reprise`: what else of `reprise` it may import
+    "events": (),
+    "project": (),
+    "store": (),
+    "image": (),
+    "lock": ("store", "events", "image"),
+    "artifacts": ("lock", "store", "events"),
+    "trust": ("store",),
+    "engine": ("store", "events"),
+    "build": ("events", "image", "lock", "store"),
+    "environments": ("artifacts", "build", "events", "lock", "project", "store"),
+    "snapshots": ("image", "lock", "store"),
+    "train": ("artifacts", "engine", "events", "lock", "project", "snapshots", "store", "trust"),
+    "audit": (
+        "artifacts",
+        "build",
+        "engine",
+        "environments",
+        "events",
+        "image",
+        "lock",
+        "snapshots",
+        "store",
+        "train",
+        "trust",
+    ),
+    "demo": ("audit", "environments", "events", "project", "store", "train", "trust"),
+    "cli": (
+        *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
+        "artifacts",
+    ),
+    "__main__": ("cli",),
+}
+
+TRAINER = {
+    "canonical": (),
+    "errors": (),
+    "durable": ("errors",),
+    "identity": ("canonical", "errors"),
+    "data": ("canonical", "durable", "errors"),
+    "backends": ("data", "errors"),
+    "evaluation": ("backends", "data", "errors", "training"),
+    "training": ("backends", "canonical", "data", "durable", "errors", "evaluation", "identity"),
+    "reporting": ("canonical", "durable", "errors", "training"),
+    "__main__": ("canonical", "durable", "errors", "identity", "reporting", "training"),
+}
+
+
+def imports(folder: Path, part: str) -> set[str]:
+    """Every module that the files of `part` import, by full name."""
+    path = folder / part
+    files = sorted(path.rglob("*.py")) if path.is_dir() else [path.with_suffix(".py")]
+    found = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text())):
+            match node:
+                case ast.Import():
+                    found |= {alias.name for alias in node.names}
+                case ast.ImportFrom(module=str(module)):
+                    found |= {f"{module}.{alias.name}" for alias in node.names} | {module}
+    return found
+
+
+def parts_of(package: Path) -> list[str]:
+    found = [path.stem for path in package.iterdir() if path.suffix == ".py" and path.stem != "__init__"]
+    return sorted(found + [path.name for path in package.iterdir() if (path / "__init__.py").exists()])
+
+
+@pytest.mark.parametrize(
+    ("package", "table"), [("containers/reprise", HOST), ("trainer/reprise_trainer", TRAINER)], ids=["host", "trainer"]
+)
+def test_every_folder_imports_only_what_its_row_allows(package: str, table: dict[str, tuple[str, ...]]) -> None:
+    folder = CHECKOUT / package
+    assert parts_of(folder) == sorted(table), "a new part needs a row: what may it import?"
+    name = folder.name
+    for part, allowed in table.items():
+        ours = {match[1] for each in imports(folder, part) if (match := re.match(rf"{name}\.(\w+)", each))}
+        assert ours <= {part, *allowed}, f"{name}.{part} imports {sorted(ours - {part, *allowed})}"
+
+
+def test_the_trainer_never_imports_the_host_side() -> None:
+    for file in (CHECKOUT / "trainer").rglob("*.py"):
+        text = file.read_text()
+        assert not re.search(r"^\s*(from|import) reprise(\.|\s|$)", text, re.MULTILINE), file
