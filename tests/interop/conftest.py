@@ -157,7 +157,7 @@ def skopeo() -> Run:
 def podman(tmp_path: Path) -> Iterator[Run]:
     """`podman`, with a storage of its own; it wants a short path for what it keeps while it runs."""
     with tempfile.TemporaryDirectory(prefix="podman-") as short:
-        yield runner("podman", "--root", f"{tmp_path}/podman", "--runroot", short, "--storage-driver", "vfs")
+        yield runner("podman", "--root", f"{tmp_path}/podman", "--runroot", short, "--storage-driver", "overlay")
 
 
 @pytest.fixture(scope="session")
