@@ -1,8 +1,8 @@
 """How long a developer waits for a new image: after one line of the trainer changed, and after nothing changed.
 
-Whole commands, as a person runs them (`reprise build torch-cpu`), on a store where everything else is built. The peer is
-what a developer would otherwise run for the same change: `docker build` with every layer but the trainer's in its
-cache.
+Whole commands, as a person runs them (`reprise build torch-cpu`), on a store where everything else is built. The peer
+is what a developer would otherwise run for the same change: a `docker build` of one layer with the trainer, and
+nothing else to do.
 
     .venv/bin/python benchmarks/rebuild_image.py
 """
