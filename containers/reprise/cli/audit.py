@@ -18,6 +18,15 @@ def command(
     store: StoreOption = None,
     key: KeyOption = None,
     policy: PolicyOption = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            help="UTC time, as 2026-01-31T12:00:00Z, at which the record's delegation must be valid; by default the "
+            "end of the run, by its own record.",
+            metavar="TIME",
+        ),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Rebuild a run's image from its lock, replay the run, and compare: same bits, or the first thing that differs.
@@ -33,11 +42,18 @@ def command(
     from reprise.train import Launcher
     from reprise.trust.keys import load_or_make_key
     from reprise.trust.policy_file import load_or_make_policy
+    from reprise_trainer.identity.delegation import read_time
 
+    judged_at = read_time(at, "--at") if at is not None else None
     signing_key = load_or_make_key(key)
     rules = load_or_make_policy(signing_key.public_key(), policy)
     with progress() as on_event:
-        report = audit(record, Launcher(Store.open(store, create=False), signing_key, rules, engine), on_event=on_event)
+        report = audit(
+            record,
+            Launcher(Store.open(store, create=False), signing_key, rules, engine),
+            at=judged_at,
+            on_event=on_event,
+        )
     if as_json:
         print_json(report.as_json())
     else:
@@ -52,3 +68,5 @@ def _print(report: AuditReport) -> None:
     for name, part in report.parts.items():
         outcome = {True: "equal", False: "DIFFERENT", None: "not compared"}[part.equal]
         print(f"  {name:<6}  {outcome}: {part.difference or part.found}")
+    if report.obstacle:
+        print(f"  machine {report.obstacle}")
