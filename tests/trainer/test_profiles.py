@@ -114,3 +114,12 @@ def test_the_process_starts_again_once_and_keeps_its_arguments() -> None:
     argv = [sys.executable, "-B", "-c", script, "a b", ""]
     process = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True)
     assert process.stdout.splitlines() == ["start ['a b', '']"] * 2 + ["5 0"]
+
+
+def test_the_trainer_outside_an_image_refuses_with_one_message() -> None:
+    argv = [sys.executable, "-m", "reprise_trainer"]
+    process = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True)
+    assert process.returncode == 78
+    assert process.stderr.startswith("error: nothing says what to run: /run/reprise/launch.json")
+    assert len(process.stderr.splitlines()) == 1
+    assert process.stdout == ""

@@ -11,14 +11,24 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from tests.trainer.conftest import CONFIG as CONFIG_TEXT
 
 from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, InputError, RefusedError
+from reprise_trainer.evaluation.accuracy import Evaluation
 from reprise_trainer.identity.bundle import DELEGATION, make_statement, public_pem, sign_statement
 from reprise_trainer.identity.delegation import Delegation, verify_delegation, verify_run_record
+from reprise_trainer.identity.inventory import Inventory
 from reprise_trainer.identity.launch import Launch
+from reprise_trainer.identity.measure import Measurement
 from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
+from reprise_trainer.identity.start import Identity
 from reprise_trainer.reporting.report import write_report
+from reprise_trainer.training.config import read_config
+from reprise_trainer.training.describe import describe_run
+from reprise_trainer.training.loop import Trained
+from reprise_trainer.training.plan import make_plan
 from reprise_trainer.training.profiles import PROFILES
 from reprise_trainer.training.record import (
     CheckpointFacts,
@@ -26,12 +36,14 @@ from reprise_trainer.training.record import (
     LedgerFacts,
     ProfileFacts,
     ResourceFacts,
+    RunKey,
     RunRecord,
     read_record,
     read_run_key,
     sign_record,
 )
 from reprise_trainer.training.resources import machine, peak_memory, process_times
+from reprise_trainer.training.run import Outcome
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 CONFIG = b"[run]\n"
@@ -95,7 +107,7 @@ def record(**changes: object) -> RunRecord:
         "checkpoints": (CheckpointFacts(step=11, state="sha256:" + "4" * 64),),
         "state": "sha256:" + "4" * 64,
         "metrics": {"accuracy": "0.9000", "correct": 9, "total": 10, "loss": (0.3).hex()},
-        "resources": ResourceFacts(workers=2, wall_milliseconds=1, cpu_milliseconds=2, peak_memory_bytes=peak_memory()),
+        "resources": ResourceFacts(workers=2, wall_milliseconds=1, cpu_milliseconds=2, peak_memory_bytes=3),
         "machine": machine(),
         "started": "2026-01-31T12:00:00Z",
         "finished": "2026-01-31T12:01:00Z",
@@ -179,6 +191,41 @@ def test_the_report_says_what_the_record_says(tmp_path: Path) -> None:
     text = (tmp_path / "report.md").read_text()
     for part in (record().state, record().image.digest, "0.9000 (9 of 10)", "[run]"):
         assert part in text
+
+
+def test_a_run_is_described_by_its_measurement_launch_and_outcome(
+    snapshot: OpenSnapshot, run_key: ec.EllipticCurvePrivateKey
+) -> None:
+    labels = {"reprise.lock": "sha256:" + "6" * 64, "reprise.environment": "sha256:" + "7" * 64}
+    inventory = Inventory((), {"config": {"Labels": labels}})
+    measurement = Measurement(LAUNCH.image, 10, 20, 0.5, (), {}, inventory)
+    identity = Identity(LAUNCH.image, "launcher", LAUNCH, measurement)
+    config = CONFIG_TEXT.encode()
+    run_config = read_config(config, where="run.toml")
+    state = "sha256:" + "4" * 64
+    outcome = Outcome(
+        config=run_config,
+        source=snapshot,
+        plan=make_plan(run_config, snapshot),
+        backend="torch",
+        backend_version="2.13.0+cpu",
+        workers=2,
+        trained=Trained(None, state, ((29, state),)),
+        evaluation=Evaluation(66, 70, 0.25),
+        ledger_head="sha256:" + "3" * 64,
+        ledger_lines=30,
+    )
+    described = describe_run(identity, config, outcome, RunKey(run_key, "sha256:" + "5" * 64), started=NOW)
+    assert read_record(described.model_dump(mode="json")) == described
+    assert (described.lock, described.source, described.environment) == (
+        labels["reprise.lock"],
+        "",
+        "sha256:" + "7" * 64,
+    )
+    assert (described.image.digest, described.image.milliseconds) == (LAUNCH.image, 500)
+    assert described.metrics == {"accuracy": "0.9429", "correct": 66, "total": 70, "loss": (0.25).hex()}
+    assert described.profile.table["environment"]["OMP_NUM_THREADS"] == "1"
+    assert described.checkpoints[-1].state == described.state == state
 
 
 def test_resources_are_those_of_this_process() -> None:

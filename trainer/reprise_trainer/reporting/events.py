@@ -12,6 +12,9 @@ from reprise_trainer.errors import StorageError
 _STEP_INTERVAL = {"json": 0.1, "text": 2.0}
 """Seconds between two step events at least; the last step's is always shown."""
 
+_ON_STDERR = ("refused", "failed")
+"""People read these on standard error already; launchers get them as events."""
+
 
 class Events:
     """Writes events. Each is a dictionary with `event`: measured, checked, step, checkpoint, evaluated, finished,
@@ -38,6 +41,8 @@ class Events:
             if now - self._last_step < _STEP_INTERVAL[self._form] and event["step"] != event["steps"]:
                 return
             self._last_step = now
+        if self._form == "text" and event["event"] in _ON_STDERR:
+            return
         line = json.dumps(event) if self._form == "json" else _text(event)
         try:
             self._stream.write(line + "\n")
@@ -52,7 +57,7 @@ def _text(event: dict[str, Any]) -> str:
             return f"step {step}/{steps}  loss {loss:.4f}"
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}"
-        case {"event": "measured" | "checked" | "refused" | "failed", "message": message}:
+        case {"event": "measured" | "checked", "message": message}:
             return str(message)
         case {"event": "evaluated", "metrics": metrics}:
             return f"accuracy {metrics['accuracy']} ({metrics['correct']} of {metrics['total']})"

@@ -180,6 +180,6 @@ def _replace_process(switches: Mapping[str, str]) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
     try:
-        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **switches})
+        os.execve(sys.executable, sys.orig_argv, {**os.environ, **switches})
     except OSError as error:
         raise SystemFailureError(f"{sys.executable}: cannot start again under the profile: {error.strerror}") from error

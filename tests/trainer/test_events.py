@@ -1,0 +1,54 @@
+"""Events: lines for launchers or for people, few enough to read, and a launcher that is gone is one message."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+
+import pytest
+
+from reprise_trainer.errors import StorageError
+from reprise_trainer.reporting.events import Events
+
+REFUSED = {"event": "refused", "message": "no", "hint": "", "exit_code": 78}
+
+
+def lines(form: str, *events: dict[str, object]) -> list[str]:
+    stream = io.StringIO()
+    writer = Events(form, stream)
+    for event in events:
+        writer.emit(event)
+    return stream.getvalue().splitlines()
+
+
+def step(number: int) -> dict[str, object]:
+    return {"event": "step", "step": number, "steps": 50, "loss": 0.5}
+
+
+def test_launchers_get_every_event_as_json() -> None:
+    events = [{"event": "measured", "message": "image"}, step(50), REFUSED]
+    assert [json.loads(line) for line in lines("json", *events)] == events
+
+
+@pytest.mark.parametrize("form", ["json", "text"])
+def test_of_many_steps_the_first_and_the_last_are_shown(form: str) -> None:
+    shown = lines(form, *(step(number) for number in range(1, 51)))
+    assert len(shown) == 2
+    assert "50" in shown[-1]
+
+
+def test_people_read_refusals_on_standard_error_alone() -> None:
+    assert lines("text", REFUSED) == []
+    assert lines("text", step(1)) == ["step 1/50  loss 0.5000"]
+
+
+def test_a_launcher_that_is_gone_is_a_storage_error() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    stream = os.fdopen(writing, "w")
+    with pytest.raises(StorageError, match="standard output"):
+        Events("json", stream).emit(REFUSED)
+    with contextlib.suppress(BrokenPipeError):  # what it still holds can't be written
+        stream.close()
