@@ -58,13 +58,11 @@ def _document(report: DemoReport) -> dict[str, Any]:
 
 
 def _print_table(report: DemoReport) -> None:
-    from rich.console import Console
-    from rich.table import Table
+    from reprise.cli.output import print_rows
 
     run = report.run
     accuracy = f"{run.metrics['correct']:,} of {run.metrics['total']:,} ({run.metrics['accuracy']})"
-    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in (
+    rows = [
         ("image, built", report.built),
         ("image, signed", report.signed),
         ("image, measured inside", run.measured_digest),
@@ -76,6 +74,7 @@ def _print_table(report: DemoReport) -> None:
         ("files", str(run.output)),
         ("audit", report.audit.verdict),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())),
-    ):
-        table.add_row(name, value)
-    Console(width=max(110, Console().width), highlight=False).print(table)
+    ]
+    if report.audit.first_difference:
+        rows.append(("first difference", report.audit.first_difference))
+    print_rows(rows)

@@ -230,7 +230,10 @@ class Store:
         for entry in self._index()["manifests"]:
             if artifact_type and entry.get("artifactType") != artifact_type:
                 continue
-            manifest = self.manifest(entry["digest"])
+            try:
+                manifest = self.manifest(entry["digest"])
+            except (InputError, NotFoundError, ValueError):
+                continue  # a damaged artifact speaks for nothing, and must not silence the others
             if manifest.get("subject", {}).get("digest") == subject:
                 found.append({**manifest, "digest": entry["digest"]})
         return found
