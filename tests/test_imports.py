@@ -52,7 +52,7 @@ TRAINER = {
     "identity": ("canonical", "errors"),
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "errors"),
-    "evaluation": ("backends", "data", "errors", "training"),
+    "evaluation": ("backends", "data", "errors"),
     "training": ("backends", "canonical", "data", "durable", "errors", "evaluation", "identity"),
     "reporting": ("canonical", "durable", "errors", "training"),
     "__main__": ("canonical", "durable", "errors", "identity", "reporting", "training"),

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reprise.artifacts.fetch import WORKERS as DOWNLOADS
-from reprise.artifacts.fetch import FetchReport, fetch
+from reprise.artifacts.fetch import fetch
+from reprise.artifacts.report import FetchReport
 from reprise.build import BuiltImage, build_image, missing_layers, trainer_source
 from reprise.events import OnEvent, ignore
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN, Lock
@@ -41,7 +41,7 @@ def fetch_environment(
     """
     lock = load_lock(project, name)
     sources = read_environment(project.environment_file(name)).sources
-    return lock, fetch(lock.artifacts, store, sources, workers=workers or DOWNLOADS, on_event=on_event)
+    return lock, fetch(lock.artifacts, store, sources, workers=workers, on_event=on_event)
 
 
 def build_environment(

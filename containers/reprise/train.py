@@ -13,7 +13,8 @@ from typing import Any
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.artifacts.fetch import fetch
-from reprise.engine.interface import EngineName, ImageRef, RunFolders, run
+from reprise.engine.choose import run
+from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import Event, OnEvent, ignore
 from reprise.lock.model import Artifact

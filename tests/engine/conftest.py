@@ -13,7 +13,8 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from servers import dockerd
 from small_image import SmallImage, base_entries, make_image, python_entries, trainer_entries
 
-from reprise.engine.interface import ImageRef, RunFolders, choose_engine
+from reprise.engine.choose import choose_engine
+from reprise.engine.interface import ImageRef, RunFolders
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, public_pem, sign_statement

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.engine.interface import choose_engine
+from reprise.engine.choose import choose_engine
 from reprise_trainer.errors import InputError
 
 VERIFY = """
@@ -193,7 +193,8 @@ def _start_caller(bench, engine: str) -> subprocess.Popen[str]:
     folders = bench.folders
     program = f"""
 from pathlib import Path
-from reprise.engine.interface import ImageRef, RunFolders, run
+from reprise.engine.choose import run
+from reprise.engine.interface import ImageRef, RunFolders
 from reprise.store import Store
 folders = RunFolders(Path({str(folders.launch)!r}), Path({str(folders.data)!r}), Path({str(folders.output)!r}))
 image = ImageRef(Store(Path({str(bench.image.store.root)!r})), {bench.image.digest!r})

@@ -105,7 +105,8 @@ def _run_as_nobody(bench, home: Path) -> subprocess.CompletedProcess[str]:
     program = f"""
 import sys; sys.path.insert(0, {str(site)!r})
 from pathlib import Path
-from reprise.engine.interface import ImageRef, RunFolders, run
+from reprise.engine.choose import run
+from reprise.engine.interface import ImageRef, RunFolders
 from reprise.store import Store
 home = Path({str(home)!r})
 folders = RunFolders(home / "launch", home / "data", home / "output")
@@ -197,7 +198,8 @@ def test_namespaces_that_the_kernel_really_denies_are_said(bench) -> None:
 from pathlib import Path
 Path("/proc/sys/user/max_user_namespaces").write_text("0")
 Path("/proc/sys/user/max_mnt_namespaces").write_text("0")
-from reprise.engine.interface import ImageRef, RunFolders, run
+from reprise.engine.choose import run
+from reprise.engine.interface import ImageRef, RunFolders
 from reprise.store import Store
 folders = RunFolders(Path({str(folders.launch)!r}), Path({str(folders.data)!r}), Path({str(folders.output)!r}))
 image = ImageRef(Store(Path({str(bench.image.store.root)!r})), {bench.image.digest!r})

@@ -3,36 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from reprise.artifacts.report import FetchReport
 from reprise.events import OnEvent, ignore
 from reprise.lock.model import Artifact, Sources
 from reprise.store import Store
 
 WORKERS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Fetched:
-    """One artifact that came in: `size` in bytes, and the address that had it (without credentials; empty when
-    another process brought it meanwhile, or an earlier one left it complete)."""
-
-    purl: str
-    size: int
-    url: str
-
-
-@dataclass(frozen=True, slots=True)
-class FetchReport:
-    """What a fetch did: the purls that the store had already, and what came in."""
-
-    present: tuple[str, ...]
-    fetched: tuple[Fetched, ...]
-
-    @property
-    def bytes(self) -> int:
-        """Their size together."""
-        return sum(each.size for each in self.fetched)
 
 
 def fetch(

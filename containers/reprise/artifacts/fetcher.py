@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
 from reprise.artifacts.download import PartialFile, download, partial_file
-from reprise.artifacts.fetch import Fetched
 from reprise.artifacts.patience import NoAnswerError, SilentError
+from reprise.artifacts.report import Fetched
 from reprise.artifacts.sources import Candidate, Source, machine_and_environment_sources, public
 from reprise.events import OnEvent
 from reprise.lock.model import Artifact, Sources

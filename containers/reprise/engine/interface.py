@@ -1,13 +1,9 @@
-"""What every engine is given, and how a caller picks one."""
+"""What every engine is given, and what it does."""
 
 from __future__ import annotations
 
 import json
-import signal
-import sys
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -21,7 +17,6 @@ GRACE_SECONDS = 10.0
 """How long a run may take to end after an interruption, before it is killed."""
 
 EngineName = Literal["namespaces", "docker"]
-ENGINE_NAMES: tuple[EngineName, ...] = ("namespaces", "docker")
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,61 +104,3 @@ class Engine(Protocol):
         Raises:
             SystemFailureError: the system does not let the engine work; the message says what to do.
         """
-
-
-@contextmanager
-def ending_in_order() -> Iterator[None]:
-    """While a run is going, SIGTERM and SIGHUP end this process as Ctrl-C does: the run is ended too, and cleaned up.
-
-    Python calls handlers in the main thread alone; elsewhere the caller has to see to it.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(number: int, _frame: object) -> None:
-        raise SystemExit(128 + number)
-
-    before = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def print_error_line(line: str) -> None:
-    """The default for standard error: pass it on."""
-    print(line, file=sys.stderr, flush=True)
-
-
-def choose_engine(name: str) -> Engine:
-    """The engine of that name.
-
-    Raises:
-        InputError: there is none; the message lists those that exist.
-    """
-    match name:
-        case "namespaces":
-            from reprise.engine.namespaces import NamespacesEngine
-
-            return NamespacesEngine()
-        case "docker":
-            from reprise.engine.docker import DockerEngine  # its SDK takes 0.2 s to import
-
-            return DockerEngine()
-        case _:
-            raise InputError(f"unknown engine {name!r}; there are: {', '.join(ENGINE_NAMES)}")
-
-
-def run(
-    engine: str,
-    image: ImageRef,
-    folders: RunFolders,
-    *,
-    on_line: OnLine,
-    on_error_line: OnLine = print_error_line,
-) -> int:
-    """Run `image` with the engine of that name; see `Engine.run`."""
-    with ending_in_order():
-        return choose_engine(engine).run(image, folders, on_line=on_line, on_error_line=on_error_line)
