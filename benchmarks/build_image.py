@@ -1,0 +1,290 @@
+"""From artifacts on disk to an image in a registry, nothing cached: `reprise build` and a push against docker's.
+
+Both start from the same Debian files, wheels and trainer, and push to a registry of their own on loopback. docker gets
+every advantage that leaves the image the same: its base arrives unpacked (ours unpacks Debian's packages), the wheels
+come over loopback, so that no layer holds them, and pip resolves nothing and asks no index. Ours also unpacks the
+interpreter that it builds with. Each round starts with empty stores, and the two take turns; each one's best time
+counts, since other work on the machine only ever adds.
+
+Needs root, dockerd, docker and docker-registry. Run: .venv/bin/python benchmarks/build_image.py
+"""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import importlib.util
+import io
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tarfile
+import tempfile
+import threading
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import requests
+
+import reprise_trainer
+from reprise.environments import fetch_environment
+from reprise.image.base import base_entries
+from reprise.image.deb import read_deb
+from reprise.image.entries import merge
+from reprise.lock.model import Lock
+from reprise.project import Project
+from reprise.store import Store
+
+ENVIRONMENT = "torch-cpu"
+ROUNDS = 2
+NEEDED = ("dockerd", "docker", "docker-registry")
+PACKAGES = "/usr/local/lib/python3.11/dist-packages"
+
+
+def main() -> int:
+    os.environ["PATH"] += ":/usr/sbin:/sbin"
+    if missing := [tool for tool in NEEDED if shutil.which(tool) is None]:
+        print(f"this benchmark needs {', '.join(missing)}; on Debian: scripts/test-tools", file=sys.stderr)
+        return 69
+    if os.geteuid() != 0:
+        print("this benchmark starts a docker daemon of its own, which needs root", file=sys.stderr)
+        return 71
+    project = Project.find(Path(__file__).parent)
+    store = Store.open()
+    lock, _ = fetch_environment(project, ENVIRONMENT, store)
+    times: dict[str, list[tuple[float, float]]] = {"reprise": [], "docker": []}
+    with tempfile.TemporaryDirectory(prefix="reprise-bench-") as name:
+        context = Path(name) / "context"
+        with wheels_on_loopback(Path(name) / "wheels", lock, store) as urls:
+            write_context(context, lock, store, urls)
+            for number in range(ROUNDS):
+                times["reprise"].append(ours(Path(name) / f"reprise-{number}", lock, store, project))
+                times["docker"].append(docker(Path(name) / f"docker-{number}", context, lock))
+    cores = len(os.sched_getaffinity(0))
+    print(f"{ENVIRONMENT}: {len(lock.artifacts)} artifacts on disk to an image in a registry, {cores} cores")
+    for name, rounds in times.items():
+        build, push = min(rounds, key=sum)
+        print(f"{name:8} best {build + push:6.1f} s  (build {build:.1f} s, push {push:.1f} s)")
+    print(f"docker {min(map(sum, times['docker'])) / min(map(sum, times['reprise'])):.2f}")
+    return 0
+
+
+def ours(folder: Path, lock: Lock, store: Store, project: Project) -> tuple[float, float]:
+    """Seconds of `reprise build` in a store that holds nothing but the artifacts, and of the push."""
+    fresh = Store.open(folder / "store")
+    for artifact in lock.artifacts:
+        copy = folder / "artifact"
+        shutil.copyfile(store.path(artifact.digest), copy)
+        fresh.add_file(copy, artifact.digest)
+    os.sync()
+    with registry(folder) as host:
+        started = time.perf_counter()
+        program = str(Path(sys.executable).with_name("reprise"))
+        built = json.loads(run([program, "build", ENVIRONMENT, "--store", str(fresh.root), "--json"], cwd=project.root))
+        assert built["built"] == len(built["layers"]), "a layer came from a cache"
+        middle = time.perf_counter()
+        push(fresh, built["digest"], host, "ours")
+        done = time.perf_counter()
+        check_pushed(host, "ours", built["digest"])
+    shutil.rmtree(folder)
+    return middle - started, done - middle
+
+
+def push(store: Store, digest: str, host: str, repository: str) -> None:
+    """Upload an image's blobs, four at a time, and then its manifest (OCI distribution spec v1.1, "Push")."""
+    manifest = store.read(digest)
+    document = json.loads(manifest)
+    base = f"http://{host}/v2/{repository}"
+
+    def upload(blob: dict[str, Any]) -> None:
+        start = requests.post(f"{base}/blobs/uploads/", timeout=60)
+        start.raise_for_status()
+        with store.path(blob["digest"]).open("rb", buffering=1 << 20) as data:
+            headers = {"Content-Length": str(blob["size"]), "Content-Type": "application/octet-stream"}
+            where = start.headers["Location"]
+            done = requests.put(where, params={"digest": blob["digest"]}, data=data, headers=headers, timeout=600)
+            done.raise_for_status()
+
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(upload, sorted([document["config"], *document["layers"]], key=lambda blob: -blob["size"])))
+    headers = {"Content-Type": document["mediaType"]}
+    requests.put(f"{base}/manifests/{digest}", data=manifest, headers=headers, timeout=60).raise_for_status()
+
+
+def docker(folder: Path, context: Path, lock: Lock) -> tuple[float, float]:
+    """Seconds of `docker build` with a new daemon, and of `docker push`."""
+    folder.mkdir()
+    with registry(folder) as host, daemon(folder) as address:
+        environment = {**os.environ, "DOCKER_HOST": address}
+        if not succeeds(["docker", "buildx", "version"], environment):
+            environment["DOCKER_BUILDKIT"] = "0"  # Debian's docker.io comes without BuildKit's client
+        tag = f"{host}/docker:bench"
+        started = time.perf_counter()
+        run(["docker", "build", "-q", "--no-cache", "--network=host", "-t", tag, str(context)], environment)
+        middle = time.perf_counter()
+        run(["docker", "push", "-q", tag], environment)
+        done = time.perf_counter()
+        check_pushed(host, "docker", "bench")
+        check_installed(tag, lock, environment)
+    shutil.rmtree(folder)
+    return middle - started, done - middle
+
+
+def write_context(context: Path, lock: Lock, store: Store, urls: list[str]) -> None:
+    """What docker builds from: the unpacked base, pip, the trainer, a Dockerfile."""
+    context.mkdir()
+    debs = [artifact for artifact in lock.artifacts if artifact.kind == "deb"]
+    write_base(context / "base.tar", [(deb.purl, store.path(deb.digest)) for deb in debs])
+    pip = importlib.util.find_spec("pip")
+    assert pip is not None and pip.origin is not None
+    ignore = shutil.ignore_patterns("__pycache__")
+    shutil.copytree(Path(pip.origin).parent, context / "pip", ignore=ignore)
+    shutil.copytree(Path(reprise_trainer.__file__).parent, context / "reprise_trainer", ignore=ignore)
+    install = ["/usr/bin/python3.11", "/pip", "install", "--no-index", "--no-deps", "--no-cache-dir", "-q"]
+    install += ["--break-system-packages", "--root-user-action=ignore", "--disable-pip-version-check"]
+    lines = [
+        "FROM scratch",
+        "ADD base.tar /",
+        "COPY pip /pip",
+        f"RUN {json.dumps([*install, *urls])}",
+        f"COPY reprise_trainer {PACKAGES}/reprise_trainer",
+        'ENTRYPOINT ["/usr/bin/python3.11", "-I", "-m", "reprise_trainer"]',
+    ]
+    (context / "Dockerfile").write_text("\n".join(lines) + "\n")
+
+
+@contextmanager
+def wheels_on_loopback(folder: Path, lock: Lock, store: Store) -> Iterator[list[str]]:
+    """The URLs of the lock's wheels, served from `folder`."""
+    folder.mkdir()
+    names = []
+    for artifact in lock.artifacts:
+        if artifact.kind == "wheel" and artifact.category == "main":
+            (folder / artifact.file_name).symlink_to(store.path(artifact.digest))
+            names.append(urllib.parse.quote(artifact.file_name))
+    handler = functools.partial(Quiet, directory=str(folder))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as files:
+        threading.Thread(target=files.serve_forever, daemon=True).start()
+        yield [f"http://127.0.0.1:{files.server_port}/{name}" for name in names]
+        files.shutdown()
+
+
+class Quiet(http.server.SimpleHTTPRequestHandler):
+    """Serves files and logs nothing."""
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+def write_base(path: Path, debs: list[tuple[str, Path]]) -> None:
+    """The Debian files that our base and package layers hold, as one tar."""
+    parts = [("base", base_entries()), *((purl, read_deb(deb, purl)) for purl, deb in debs)]
+    with tarfile.open(path, "w") as tar:
+        for entry in merge(parts):
+            info = tarfile.TarInfo(entry.path)
+            kinds = {"file": tarfile.REGTYPE, "directory": tarfile.DIRTYPE, "symlink": tarfile.SYMTYPE}
+            info.type, info.mode, info.size, info.linkname = kinds[entry.type], entry.mode, entry.size, entry.target
+            tar.addfile(info, io.BytesIO(entry.read()))
+
+
+def check_pushed(host: str, repository: str, reference: str) -> None:
+    """The registry must give the manifest and have every blob that it names."""
+    accept = {
+        "Accept": "application/vnd.oci.image.manifest.v1+json, application/vnd.docker.distribution.manifest.v2+json"
+    }
+    manifest = requests.get(f"http://{host}/v2/{repository}/manifests/{reference}", headers=accept, timeout=60)
+    manifest.raise_for_status()
+    for blob in (manifest.json()["config"], *manifest.json()["layers"]):
+        found = requests.head(f"http://{host}/v2/{repository}/blobs/{blob['digest']}", timeout=60)
+        assert found.ok and int(found.headers["Content-Length"]) == blob["size"], blob
+
+
+def check_installed(tag: str, lock: Lock, environment: dict[str, str]) -> None:
+    """docker's image must have installed the wheels of the lock, so that both images hold the same."""
+    names = (
+        "import importlib.metadata as m; print(*sorted({d.name.lower().replace('_', '-') for d in m.distributions()}))"
+    )
+    command = ["docker", "run", "--rm", "--network=none", "--entrypoint", "/usr/bin/python3.11", tag, "-I", "-c", names]
+    locked = {each.name for each in lock.artifacts if each.kind == "wheel" and each.category == "main"}
+    assert set(run(command, environment).split()) == locked
+
+
+@contextmanager
+def registry(folder: Path) -> Iterator[str]:
+    """An empty docker-registry on loopback; gives `127.0.0.1:<port>`."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        host = f"127.0.0.1:{listener.getsockname()[1]}"
+    folder.mkdir(exist_ok=True)
+    (folder / "registry.yml").write_text(
+        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '{host}'}}\n"
+    )
+    with server(["docker-registry", "serve", str(folder / "registry.yml")], folder / "registry.log") as started:
+        started(lambda: requests.get(f"http://{host}/v2/", timeout=1).ok)
+        yield host
+
+
+@contextmanager
+def daemon(folder: Path) -> Iterator[str]:
+    """A docker daemon with nothing in it; gives its address."""
+    with tempfile.TemporaryDirectory(prefix="bench-") as short:  # a socket's path is at most 107 bytes
+        address = f"unix://{short}/docker.sock"
+        command = ["dockerd", "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{short}/exec"]
+        command += ["--pidfile", f"{short}/pid", "--iptables=false", "--bridge=none"]
+        try:
+            with server(command, folder / "dockerd.log") as started:
+                started(lambda: succeeds(["docker", "version"], {**os.environ, "DOCKER_HOST": address}))
+                yield address
+        finally:
+            for line in Path("/proc/self/mounts").read_text().splitlines():
+                if (mounted := line.split()[1]).startswith((short, str(folder))):
+                    subprocess.run(["umount", mounted], check=True)  # the host's network namespace stays mounted
+
+
+@contextmanager
+def server(command: list[str], log: Path) -> Iterator[Callable[[Callable[[], bool]], None]]:
+    """A process that runs for the length of the block; gives a function that waits until it is ready."""
+    with log.open("wb") as out:
+        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
+
+    def wait(ready: Callable[[], bool]) -> None:
+        end = time.monotonic() + 60
+        while True:
+            try:
+                if ready():
+                    return
+            except requests.RequestException:
+                pass
+            if process.poll() is not None or time.monotonic() > end:
+                raise SystemExit(f"{command[0]} does not start:\n{log.read_text(errors='replace')[-2000:]}")
+            time.sleep(0.1)
+
+    try:
+        yield wait
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def succeeds(command: list[str], environment: dict[str, str]) -> bool:
+    return subprocess.run(command, env=environment, capture_output=True, check=False).returncode == 0
+
+
+def run(command: list[str], environment: dict[str, str] | None = None, cwd: Path | None = None) -> str:
+    done = subprocess.run(command, env=environment, cwd=cwd, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(command[:6])} … ended with status {done.returncode}:\n{done.stdout}{done.stderr}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main())
