@@ -187,6 +187,7 @@ def run_training(
             ImageRef(launcher.store, image),
             RunFolders(launch, snapshot.folder, output),
             on_line=events.on_line,
+            on_event=on_event,
         )
     if code != 0:
         raise _EXIT_CODES.get(code, RepriseError)(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reprise.engine.interface import Engine, EngineName, ImageRef, OnLine, RunFolders
+from reprise.events import OnEvent, ignore
 from reprise_trainer.errors import InputError
 
 ENGINE_NAMES: tuple[EngineName, ...] = ("namespaces", "docker")
@@ -45,10 +46,13 @@ def run(
     *,
     on_line: OnLine,
     on_error_line: OnLine = print_error_line,
+    on_event: OnEvent = ignore,
 ) -> int:
     """Run `image` with the engine of that name; see `Engine.run`."""
     with _ending_in_order():
-        return choose_engine(engine).run(image, folders, on_line=on_line, on_error_line=on_error_line)
+        return choose_engine(engine).run(
+            image, folders, on_line=on_line, on_error_line=on_error_line, on_event=on_event
+        )
 
 
 @contextmanager

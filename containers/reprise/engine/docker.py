@@ -21,6 +21,7 @@ from requests.exceptions import RequestException
 
 from reprise.engine.interface import GRACE_SECONDS, ImageRef, Layer, OnLine, Process, RunFolders
 from reprise.engine.layer_stream import open_layer
+from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import SystemFailureError
@@ -37,10 +38,18 @@ _BLOCK = 512
 class DockerEngine:
     """See `interface.Engine`. The daemon is the one that the docker command would use (DOCKER_HOST)."""
 
-    def run(self, image: ImageRef, folders: RunFolders, *, on_line: OnLine, on_error_line: OnLine) -> int:
+    def run(
+        self,
+        image: ImageRef,
+        folders: RunFolders,
+        *,
+        on_line: OnLine,
+        on_error_line: OnLine,
+        on_event: OnEvent = ignore,
+    ) -> int:
         """See `interface.Engine.run`."""
         with _client() as client:
-            tag = load_image(client, image)
+            tag = load_image(client, image, on_event)
             container = _create(client, tag, image.process(), folders)
             try:
                 output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
@@ -55,12 +64,13 @@ class DockerEngine:
                     container.remove(force=True)
 
 
-def load_image(client: Any, image: ImageRef) -> str:
+def load_image(client: Any, image: ImageRef, on_event: OnEvent = ignore) -> str:
     """Put `image` into the daemon, unless it is there; the tag that it has there."""
     tag = f"{REPOSITORY}:{image.digest.removeprefix('sha256:')}"
     with suppress(ImageNotFound):
         client.images.get(tag)
         return tag
+    on_event({"event": "phase", "name": "load the image into docker"})
     for _ in client.api.load_image(image_archive(image, tag)):
         pass  # progress, and errors, which the SDK raises
     return tag

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.errors import InputError
 
@@ -89,7 +90,15 @@ class RunFolders:
 class Engine(Protocol):
     """Runs an image to its end."""
 
-    def run(self, image: ImageRef, folders: RunFolders, *, on_line: OnLine, on_error_line: OnLine) -> int:
+    def run(
+        self,
+        image: ImageRef,
+        folders: RunFolders,
+        *,
+        on_line: OnLine,
+        on_error_line: OnLine,
+        on_event: OnEvent = ignore,
+    ) -> int:
         """Start the image's own command on a read-only root without network, and wait for it.
 
         Args:
@@ -97,6 +106,7 @@ class Engine(Protocol):
             folders: mounted at /run/reprise, /data and /output.
             on_line: called with each line of standard output, as it comes, without its end.
             on_error_line: the same for standard error.
+            on_event: told how far the image is brought to where it runs.
 
         Returns:
             the exit code; 128 + the signal's number where a signal ended it.

@@ -29,12 +29,18 @@ def size_limit(layer: Layer) -> int:
 class LayerStream:
     """Reads a layer's tar; `read` only, as tarfile's stream mode wants it."""
 
-    def __init__(self, source: BinaryIO, layer: Layer) -> None:
+    def __init__(self, source: BinaryIO, layer: Layer, blob: BinaryIO) -> None:
         self._source = source
+        self._blob = blob
         self._layer = layer
         self._hash = hashlib.sha256()
         self._limit = size_limit(layer)
         self.length = 0
+
+    @property
+    def position(self) -> int:
+        """Bytes of the blob that were read so far, of the layer's `size`."""
+        return self._blob.tell()
 
     def read(self, count: int = CHUNK) -> bytes:
         """Up to `count` bytes; empty at the end.
@@ -77,14 +83,14 @@ def open_layer(store: Store, layer: Layer) -> Iterator[LayerStream]:
     """
     with store.path(layer.digest).open("rb") as file:
         if layer.media_type in _PLAIN:
-            yield LayerStream(file, layer)
+            yield LayerStream(file, layer, file)
         elif layer.media_type in _ZSTD:
             with zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK) as reader:
-                yield LayerStream(reader, layer)
+                yield LayerStream(reader, layer, file)
         elif layer.media_type in _GZIP:
             import gzip
 
             with gzip.open(file) as unzipped:
-                yield LayerStream(unzipped, layer)  # type: ignore[arg-type]
+                yield LayerStream(unzipped, layer, file)  # type: ignore[arg-type]
         else:
             raise InputError(f"layer {layer.digest} has media type {layer.media_type!r}, which is not a layer's")

@@ -19,6 +19,7 @@ from typing import IO, Any
 from reprise.engine import namespace_init
 from reprise.engine.interface import GRACE_SECONDS, ImageRef, OnLine, RunFolders
 from reprise.engine.unpack import flat_copy, unpack_layers, unpacked_folder
+from reprise.events import OnEvent, ignore
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError, SystemFailureError
 
@@ -63,15 +64,23 @@ class _Failure:
 class NamespacesEngine:
     """See `interface.Engine`."""
 
-    def run(self, image: ImageRef, folders: RunFolders, *, on_line: OnLine, on_error_line: OnLine) -> int:
+    def run(
+        self,
+        image: ImageRef,
+        folders: RunFolders,
+        *,
+        on_line: OnLine,
+        on_error_line: OnLine,
+        on_event: OnEvent = ignore,
+    ) -> int:
         """See `interface.Engine.run`."""
-        return run_plan(make_plan(image, folders), image, on_line=on_line, on_error_line=on_error_line)
+        return run_plan(make_plan(image, folders, on_event), image, on_line=on_line, on_error_line=on_error_line)
 
 
-def make_plan(image: ImageRef, folders: RunFolders) -> Plan:
+def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) -> Plan:
     """Unpack what is missing, and say how the image is to be run."""
     process = image.process()
-    names = tuple(unpack_layers(image.store, image.layers()))
+    names = tuple(unpack_layers(image.store, image.layers(), on_event=on_event))
     if sum(len(name) + 1 for name in names) + len("lowerdir=") >= PAGE_BYTES:
         raise InputError(f"image {image.digest} has {len(names)} layers, too many to mount as one root")
     return Plan(

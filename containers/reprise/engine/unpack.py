@@ -8,16 +8,20 @@ import posixpath
 import shutil
 import tarfile
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.engine.interface import ImageRef, Layer
 from reprise.engine.layer_stream import CHUNK, LayerStream, open_layer
+from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError
+
+REPORT_EVERY = 256
+"""Files between two reports of progress."""
 
 
 def unpacked_folder(store: Store) -> Path:
@@ -25,7 +29,9 @@ def unpacked_folder(store: Store) -> Path:
     return store.cache / "unpacked"
 
 
-def unpack_layers(store: Store, layers: Sequence[Layer], *, workers: int | None = None) -> list[str]:
+def unpack_layers(
+    store: Store, layers: Sequence[Layer], *, workers: int | None = None, on_event: OnEvent = ignore
+) -> list[str]:
     """Unpack the layers that are not unpacked yet, several at once; their names in `unpacked_folder`.
 
     Raises:
@@ -43,7 +49,7 @@ def unpack_layers(store: Store, layers: Sequence[Layer], *, workers: int | None 
         with _only_unpacker(folder), ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
             missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
             missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first: nobody waits for it then
-            list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0]), missing))
+            list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0], on_event), missing))
     return [layer.diff_id.removeprefix("sha256:") for layer in layers]
 
 
@@ -87,10 +93,14 @@ def _link_tree(source: Path, target: Path) -> None:
     shutil.copystat(source, target)
 
 
-def _unpack_layer(store: Store, layer: Layer, target: Path) -> None:
+def _unpack_layer(store: Store, layer: Layer, target: Path, on_event: OnEvent) -> None:
+    def report(position: int) -> None:
+        on_event({"event": "unpack", "name": layer.digest, "bytes": position, "total": layer.size})
+
     with _made_aside(target) as aside, open_layer(store, layer) as stream:
-        _extract(stream, aside, layer)
+        _extract(stream, aside, layer, report)
         stream.finish()
+    report(layer.size)
 
 
 @contextmanager
@@ -109,7 +119,7 @@ def _made_aside(target: Path) -> Iterator[Path]:
         raise storage_error(error, target) from error
 
 
-def _extract(stream: LayerStream, root: Path, layer: Layer) -> None:
+def _extract(stream: LayerStream, root: Path, layer: Layer, report: Callable[[int], None]) -> None:
     """Write a layer's files beneath `root`.
 
     A path's parent must be a folder that this layer made before, so no path can go through a link.
@@ -118,7 +128,9 @@ def _extract(stream: LayerStream, root: Path, layer: Layer) -> None:
     times: list[tuple[Path, int, int]] = []
     try:
         with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
-            for member in archive:
+            for number, member in enumerate(archive):
+                if number % REPORT_EVERY == 0:
+                    report(stream.position)
                 path = _checked_path(member, folders, layer)
                 if not path:
                     continue
