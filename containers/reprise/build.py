@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,7 +24,7 @@ from reprise.events import OnEvent, ignore
 from reprise.image.bootstrap import ImagePython, image_python
 from reprise.image.build_layers import build_layers
 from reprise.image.clobbers import find_clobbers
-from reprise.image.job import LayerJob, layer_key
+from reprise.image.job import BuiltLayer, LayerJob, layer_key
 from reprise.image.source import source_archive
 from reprise.lock.model import Artifact, Lock
 from reprise.store import Store
@@ -198,23 +199,30 @@ def _build_missing(
                 {"event": "layer", "name": job.name, "state": "reused", "bytes": record.size, "total": record.size}
             )
     _check_artifacts(store, [path for job, _ in missing for _, path in job.artifacts])
-    output = store.root / "partial" / "build"
-    shutil.rmtree(output, ignore_errors=True)  # what a killed build left: we hold the lock, so nobody is in there
+    key_of = {job.name: key for job, key in missing}
+
+    def keep(layer: BuiltLayer) -> None:
+        store.add_file(layer.blob_path, layer.digest)
+        store.add_file(layer.list_path, layer.list_digest)
+        record = LayerRecord(layer.name, layer.media_type, layer.digest, layer.size, layer.diff_id, layer.list_digest)
+        write_durably(store.cache / "layers" / key_of[layer.name], canonical_json(asdict(record)))
+
+    partial = store.root / "partial"
     try:
-        output.mkdir(parents=True)
         (store.cache / "layers").mkdir(parents=True, exist_ok=True)
-        built = build_layers(python, [job for job, _ in missing], output=output, workers=workers, on_event=on_event)
-        for (_, key), layer in zip(missing, built, strict=True):
-            store.add_file(layer.blob_path, layer.digest)
-            store.add_file(layer.list_path, layer.list_digest)
-            record = LayerRecord(
-                layer.name, layer.media_type, layer.digest, layer.size, layer.diff_id, layer.list_digest
+        for left in partial.glob("build-*"):  # by a killed build: we hold the lock, so nobody needs it
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=partial, ignore_cleanup_errors=True) as output:
+            build_layers(
+                python,
+                [job for job, _ in missing],
+                output=Path(output),
+                workers=workers,
+                on_event=on_event,
+                on_built=keep,
             )
-            write_durably(store.cache / "layers" / key, canonical_json(asdict(record)))
     except OSError as error:
-        raise storage_error(error, output) from error
-    finally:
-        shutil.rmtree(output, ignore_errors=True)
+        raise storage_error(error, partial) from error
 
 
 def _check_artifacts(store: Store, paths: Sequence[Path]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -103,24 +104,16 @@ def test_machines_get_the_error_as_json(reprise: Reprise) -> None:
 def test_a_full_disk_is_one_message_and_leaves_the_project_alone(
     reprise: Reprise, project: Path, small_disk: Path
 ) -> None:
-    """The disk takes the store's folders but no artifact."""
     before = files(project)
-    (small_disk / "filler").write_bytes(bytes(3 << 20))
-    wheels = project / "wheels"
-    wheels.mkdir()
+    with contextlib.suppress(OSError), (small_disk / "filler").open("wb", buffering=0) as filler:
+        while True:
+            filler.write(bytes(4096))
     done = reprise("key", "--key", small_disk / "key.pem")
-    assert done.code == 0
-    (small_disk / "rest").touch()
-    with (small_disk / "rest").open("wb") as rest:
-        try:
-            while True:
-                rest.write(bytes(4096))
-                rest.flush()
-        except OSError:
-            pass
-    done = reprise("key", "--key", small_disk / "other.pem")
+    assert done.code == 74 and "No space left" in done.err
+    done = reprise("build", "torch-cpu", "--store", small_disk / "store")
     assert done.code == 74 and "No space left" in done.err
     assert files(project) == before
+    assert [path.name for path in small_disk.rglob("*") if path.is_file() and path.stat().st_size] == ["filler"]
 
 
 def test_an_unknown_option_is_a_usage_error(reprise: Reprise) -> None:

@@ -83,7 +83,7 @@ def test_the_command_lines_json_has_the_keys_that_stay(
     key.touch(mode=0o600)
     key.write_bytes(private_pem(launcher.key))
     config = tmp_path / "run.toml"
-    config.write_text(EXAMPLE.read_text().replace("epochs = 3", "steps = 4"))
+    config.write_text(EXAMPLE.read_text().replace("epochs = 2", "steps = 4"))
     environment = {**os.environ, "REPRISE_HOME": str(tmp_path / "home"), "REPRISE_STORE": str(store.root)}
 
     def reprise(*arguments: str) -> dict[str, object]:
@@ -94,6 +94,7 @@ def test_the_command_lines_json_has_the_keys_that_stay(
         return document
 
     assert {"digest", "environment_digest", "layers", "seconds"} <= reprise("build", "torch-cpu").keys()
+    assert reprise("sign", "torch-cpu")["image"] == image.digest
     assert reprise("verify", "torch-cpu")["holds"] is True
     run = reprise("train", str(config), "--engine", "namespaces", "--output", str(tmp_path / "run"))
     digests = {"image_digest", "measured_digest", "snapshot_digest", "ledger_head", "state_digest", "metrics"}

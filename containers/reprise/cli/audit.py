@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.options import EngineOption, JsonOption, KeyOption, PolicyOption, StoreOption
+from reprise.cli.options import EngineOption, JsonOption, PolicyOption, StoreOption
 
 if TYPE_CHECKING:
     from reprise.audit import AuditReport
@@ -16,7 +16,6 @@ def command(
     record: Annotated[str, typer.Argument(help="A run's folder, its record.sigstore.json, or the record's digest.")],
     engine: EngineOption = "namespaces",
     store: StoreOption = None,
-    key: KeyOption = None,
     policy: PolicyOption = None,
     at: Annotated[
         str | None,
@@ -40,20 +39,15 @@ def command(
     from reprise.cli.progress import progress
     from reprise.store import Store
     from reprise.train import Launcher
-    from reprise.trust.keys import load_or_make_key
-    from reprise.trust.policy_file import load_or_make_policy
+    from reprise.trust.keys import home, make_key
+    from reprise.trust.policy_file import POLICY_FILE, load_policy
     from reprise_trainer.identity.delegation import read_time
 
     judged_at = read_time(at, "--at") if at is not None else None
-    signing_key = load_or_make_key(key)
-    rules = load_or_make_policy(signing_key.public_key(), policy)
+    rules = load_policy(policy or home() / POLICY_FILE)
+    auditor = Launcher(Store.open(store, create=False), make_key(), rules, engine)
     with progress() as on_event:
-        report = audit(
-            record,
-            Launcher(Store.open(store, create=False), signing_key, rules, engine),
-            at=judged_at,
-            on_event=on_event,
-        )
+        report = audit(record, auditor, at=judged_at, on_event=on_event)
     if as_json:
         print_json(report.as_json())
     else:

@@ -26,17 +26,16 @@ def command(
 
     Example: `reprise demo examples/fashion-mnist.toml`
     """
+    from reprise.cli.launcher import open_launcher
     from reprise.cli.output import print_json
     from reprise.cli.progress import progress
     from reprise.demo import run_demo
     from reprise.project import Project
     from reprise.store import Store
-    from reprise.train import Launcher
-    from reprise.trust.keys import load_or_make_key
-    from reprise.trust.policy_file import load_or_make_policy
+    from reprise.train import load_config
 
-    signing_key = load_or_make_key(key)
-    launcher = Launcher(Store.open(store), signing_key, load_or_make_policy(signing_key.public_key(), policy), engine)
+    load_config(config)  # what is wrong with it is said before a key or a store is made
+    launcher = open_launcher(Store.open(store), key, policy, engine)
     with progress() as on_event:
         report = run_demo(config, launcher, Project.find(project), on_event=on_event)
     if as_json:

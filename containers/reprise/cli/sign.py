@@ -17,17 +17,22 @@ def command(
 ) -> None:
     """Sign IMAGE with your key; the signature lies beside it in the store, as cosign's bundles do.
 
+    Your key is made on first use, and beside it a policy that trusts it, which other commands use by default.
+
     Example: `reprise sign torch-cpu`
     """
     from reprise.cli.output import print_json, print_rows
     from reprise.store import Store
     from reprise.trust.keys import load_or_make_key
+    from reprise.trust.policy_file import load_or_make_policy
     from reprise.trust.sign import sign_image
     from reprise_trainer.identity.bundle import key_hint
 
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)
     signing_key = load_or_make_key(key)
+    if key is None:
+        load_or_make_policy(signing_key.public_key())
     signature = sign_image(opened, digest, image if image != digest else "image", signing_key)
     document = {"image": digest, "signature": signature, "key": key_hint(signing_key.public_key())}
     print_json(document) if as_json else print_rows(document.items())

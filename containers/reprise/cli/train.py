@@ -30,16 +30,15 @@ def command(
 
     Example: `reprise train examples/fashion-mnist.toml --engine docker`
     """
+    from reprise.cli.launcher import open_launcher
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
     from reprise.project import Project
     from reprise.store import Store
-    from reprise.train import Launcher, train
-    from reprise.trust.keys import load_or_make_key
-    from reprise.trust.policy_file import load_or_make_policy
+    from reprise.train import load_config, train
 
-    signing_key = load_or_make_key(key)
-    launcher = Launcher(Store.open(store), signing_key, load_or_make_policy(signing_key.public_key(), policy), engine)
+    load_config(config)  # what is wrong with it is said before a key or a store is made
+    launcher = open_launcher(Store.open(store, create=False), key, policy, engine)
     with progress() as on_event:
         result = train(config, launcher, Project.find(project), output=output, on_event=on_event)
     if as_json:

@@ -12,6 +12,7 @@ import stat
 import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -85,9 +86,10 @@ def _unpack(debs: Iterable[Path], wheel: Path, tree: Path) -> None:
     try:
         tree.parent.mkdir(parents=True, exist_ok=True)
         aside = Path(tempfile.mkdtemp(dir=tree.parent, prefix=".unpack-"))
-        for deb in debs:
-            for entry in read_deb(deb, deb.name):
-                _write(aside, entry)
+        with ThreadPoolExecutor() as executor:
+            for entries in executor.map(lambda deb: read_deb(deb, deb.name), debs):
+                for entry in entries:
+                    _write(aside, entry)
         _unpack_wheel(wheel, aside / "zstandard")
         os.sync()  # a tree that has its final name is trusted from then on
         _rename(aside, tree)

@@ -28,6 +28,7 @@ def build_layers(
     workers: int,
     compression: str = "zstd",
     on_event: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_built: Callable[[BuiltLayer], None] = lambda _: None,
 ) -> list[BuiltLayer]:
     """Build layers. Their bytes depend on the artifacts and on `python` alone.
 
@@ -38,6 +39,7 @@ def build_layers(
         workers: processes of each kind at work at once; at least 1.
         compression: a key of `format.MEDIA_TYPES`.
         on_event: told of progress (`reprise.events`, kind `layer`).
+        on_built: given each layer as soon as its files are complete; may move them away.
 
     Returns:
         The layers, in the order of `jobs`.
@@ -53,7 +55,7 @@ def build_layers(
     if not jobs:
         return []
     try:
-        built = _run(python, job, on_event)
+        built = _run(python, job, on_event, on_built)
     except BaseException:
         _clean(job, [*output.iterdir()])
         raise
@@ -61,7 +63,12 @@ def build_layers(
     return [built[layer.name] for layer in jobs]
 
 
-def _run(python: ImagePython, job: BuildJob, on_event: Callable[[dict[str, Any]], None]) -> dict[str, BuiltLayer]:
+def _run(
+    python: ImagePython,
+    job: BuildJob,
+    on_event: Callable[[dict[str, Any]], None],
+    on_built: Callable[[BuiltLayer], None],
+) -> dict[str, BuiltLayer]:
     built: dict[str, BuiltLayer] = {}
     failure: Exception | None = None
     with _started(python, job) as process:
@@ -73,6 +80,7 @@ def _run(python: ImagePython, job: BuildJob, on_event: Callable[[dict[str, Any]]
                 match event["event"]:
                     case "built":
                         built[event["name"]] = _built(event, job.output)
+                        on_built(built[event["name"]])
                     case "error":
                         failure = failure or received_error(event)
                     case _:

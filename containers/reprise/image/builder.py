@@ -47,23 +47,36 @@ class _Chunk:
 def main() -> int:
     """Read a job, do it, say what happened. Returns the exit status."""
     try:
-        job = decode_job(sys.stdin.buffer.readline())
-        with ThreadPoolExecutor(job.workers) as executor:
-            plans = plan_layers(job.layers, running_python(), executor)
-        return 0 if _build(job, plans) else 1
+        return 0 if _build(decode_job(sys.stdin.buffer.readline())) else 1
     except (RepriseError, OSError) as error:
         send_error(error)
         return 1
 
 
-def _build(job: BuildJob, plans: Sequence[LayerPlan]) -> bool:
+def _build(job: BuildJob) -> bool:
+    """Plan and start the wheels first: that takes no time, and packages can be unpacked while they are at work."""
+    gc.disable()  # a builder is short-lived, and collecting would copy what forks share
+    groups = [[each for each in job.layers if (each.kind == "wheel") == wheels] for wheels in (True, False)]
+    started: list[int] = []
+    try:
+        for layers in groups:
+            with ThreadPoolExecutor(job.workers) as executor:
+                plans = plan_layers(layers, running_python(), executor)
+            gc.freeze()
+            started += _start(job, plans)
+    except BaseException:
+        workers.kill(started)
+        raise
+    return workers.wait(started)
+
+
+def _start(job: BuildJob, plans: Sequence[LayerPlan]) -> list[int]:
+    """Fork the workers for some layers; returns their process ids."""
     by_size = sorted(range(len(plans)), key=lambda layer: (-plans[layer].size, plans[layer].job.name))
     chunks = [chunk for layer in by_size for chunk in _chunks(job, layer, plans[layer])]
     finished = [os.pipe() for _ in plans]  # a byte for each chunk of the layer that is done
     layer_queue = workers.task_queue(by_size)
     chunk_queue = workers.task_queue(range(len(chunks)))
-    gc.disable()  # a builder is short-lived, and collecting would copy what forks share
-    gc.freeze()
     parent = os.getpid()
 
     def write_layers() -> None:
@@ -79,8 +92,7 @@ def _build(job: BuildJob, plans: Sequence[LayerPlan]) -> bool:
                 return
 
     started = [workers.start(write_layers) for _ in range(min(job.workers, len(plans)))]
-    started += [workers.start(compile_chunks) for _ in range(min(job.workers, len(chunks)))]
-    return workers.wait(started)
+    return started + [workers.start(compile_chunks) for _ in range(min(job.workers, len(chunks)))]
 
 
 def _chunks(job: BuildJob, layer: int, plan: LayerPlan) -> Iterator[_Chunk]:

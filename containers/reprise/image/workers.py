@@ -10,7 +10,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from reprise.image.events import send_error
 from reprise_trainer.errors import RepriseError
@@ -67,7 +67,12 @@ def wait(workers: Sequence[int]) -> bool:
                 return False
         return True
     finally:
-        for worker in running:
-            os.kill(worker, signal.SIGKILL)
-        for worker in running:
-            os.waitpid(worker, 0)
+        kill(running)
+
+
+def kill(running: Collection[int]) -> None:
+    """End workers that have not been waited for."""
+    for worker in running:
+        os.kill(worker, signal.SIGKILL)
+    for worker in running:
+        os.waitpid(worker, 0)

@@ -31,7 +31,10 @@ def load_policy(path: Path) -> Policy:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise NotFoundError(f"cannot read the policy {path}: {error.strerror}") from error
+        raise NotFoundError(
+            f"cannot read the policy {path}: {error.strerror}",
+            hint="`reprise sign` writes one that trusts your own key; --policy names another.",
+        ) from error
     return read_policy(data, where=str(path))
 
 

@@ -1,0 +1,26 @@
+"""Who starts runs, from the options that `train` and `demo` share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reprise.cli.options import EngineName
+from reprise.store import Store
+from reprise.train import Launcher
+from reprise.trust.keys import load_or_make_key
+from reprise.trust.policy_file import load_or_make_policy, load_policy
+
+
+def open_launcher(store: Store, key: Path | None, policy: Path | None, engine: EngineName) -> Launcher:
+    """A store with your key, policy and engine.
+
+    Your own key and policy are made on first use; a policy that you name must exist, since one that appears out of a
+    misspelt name would trust only you.
+
+    Raises:
+        NotFoundError: the policy that was named does not exist.
+        InputError: a file is not what it should be.
+    """
+    signing_key = load_or_make_key(key)
+    rules = load_policy(policy) if policy else load_or_make_policy(signing_key.public_key())
+    return Launcher(store, signing_key, rules, engine)
