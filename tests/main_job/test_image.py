@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import secrets
 import shutil
 import signal
 import subprocess
@@ -76,7 +77,7 @@ def test_a_change_of_the_trainer_moves_one_layer(
 
     changed = tmp_path / "reprise_trainer"
     shutil.copytree(CHECKOUT / "trainer" / "reprise_trainer", changed)
-    (changed / "errors.py").open("a").write("# one line more\n")
+    (changed / "errors.py").open("a").write(f"# one line more: {secrets.token_hex(8)}\n")
     files = {name: (project.lock_folder("torch-cpu") / name).read_bytes() for name in LOCK_FILES}
     new = build_image(load_lock(project, "torch-cpu"), files, source_archive(changed), store, tag="changed")
     assert new.built == 1
