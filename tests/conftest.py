@@ -1,12 +1,23 @@
-"""What tests of several parts share."""
+"""What tests of several parts share: a small disk, a Docker daemon, and the real environment, built once."""
 
 from __future__ import annotations
 
+import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import dockerd
+
+from reprise.build import BuiltImage
+from reprise.environments import build_environment
+from reprise.project import Project
+from reprise.store import Store
+
+CHECKOUT = Path(__file__).parents[1]
+
+os.environ.setdefault("REPRISE_STORE", str(CHECKOUT / ".cache" / "store"))  # never the user's
 
 
 @pytest.fixture
@@ -19,3 +30,28 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
     finally:
         subprocess.run(["umount", str(disk)], check=True)
+
+
+@pytest.fixture(scope="session")
+def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a Docker daemon that was started for the tests and ends with them."""
+    with dockerd(tmp_path_factory.mktemp("dockerd")) as address:
+        yield address
+
+
+@pytest.fixture(scope="session")
+def project() -> Project:
+    """This checkout."""
+    return Project(CHECKOUT)
+
+
+@pytest.fixture(scope="session")
+def shared_store() -> Store:
+    """The tests' store: `make test` names it, and keeps it so that a second run needs no download."""
+    return Store.open()
+
+
+@pytest.fixture(scope="session")
+def torch_cpu(project: Project, shared_store: Store) -> BuiltImage:
+    """The training image of torch-cpu, in the shared store."""
+    return build_environment(project, "torch-cpu", shared_store)

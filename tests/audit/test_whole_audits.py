@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,8 +17,7 @@ import zstandard
 from reprise.artifacts.fetch import fetch
 from reprise.audit import AuditReport, audit
 from reprise.audit.image import read_image_lock, read_image_source, read_inventory
-from reprise.build import LOCK_TYPE, SOURCE_TYPE
-from reprise.environments import build_environment
+from reprise.build import LOCK_TYPE, SOURCE_TYPE, BuiltImage
 from reprise.lock.read import read_environment
 from reprise.project import Project
 from reprise.store import Store
@@ -100,19 +98,17 @@ class RealRun:
 
 
 @pytest.fixture(scope="module")
-def real_run(tmp_path_factory: pytest.TempPathFactory) -> RealRun:
+def real_run(tmp_path_factory: pytest.TempPathFactory, shared_store: Store, torch_cpu: BuiltImage) -> RealRun:
     """Built in the store that tests share, trained in a copy of it, so that forgeries don't stay."""
     folder = tmp_path_factory.mktemp("real-run")
     given = read_config((PROJECT.root / "examples" / "fashion-mnist.toml").read_bytes(), where="example").data
     config = folder / "run.toml"
     config.write_text(CONFIG.format(artifact=given.artifact, sha256=given.sha256, path=given.path))
-    shared = Store.open(Path(os.environ.get("REPRISE_STORE", PROJECT.root / ".cache" / "store")))
-    image = build_environment(PROJECT, "torch-cpu", shared)
     sources = read_environment(PROJECT.environment_file("torch-cpu")).sources
-    fetch([data_artifact(read_config(config.read_bytes(), where=""))], shared, sources)
-    store = copy_store(shared, folder / "store")
+    fetch([data_artifact(read_config(config.read_bytes(), where=""))], shared_store, sources)
+    store = copy_store(shared_store, folder / "store")
     key = make_key()
-    sign_image(store, image.digest, "torch-cpu", key)
+    sign_image(store, torch_cpu.digest, "torch-cpu", key)
     launcher = Launcher(store, key, own_policy(key.public_key()))
     return RealRun(launcher, train(config, launcher, PROJECT, output=folder / "run"))
 

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
-from servers import dockerd
 from small_image import SmallImage, base_entries, make_image, python_entries, trainer_entries
 
 from reprise.engine.choose import choose_engine
@@ -79,17 +78,10 @@ def bench(small_image: SmallImage, tmp_path: Path) -> Bench:
     return Bench(small_image, folders)
 
 
-@pytest.fixture(scope="session")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Docker daemon that was started for these tests and ends with them."""
-    with dockerd(tmp_path_factory.mktemp("dockerd")) as address:
-        yield address
-
-
 @pytest.fixture
-def docker_host(daemon: str, monkeypatch: pytest.MonkeyPatch) -> str:
-    monkeypatch.setenv("DOCKER_HOST", daemon)
-    return daemon
+def docker_host(docker_daemon: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DOCKER_HOST", docker_daemon)
+    return docker_daemon
 
 
 @pytest.fixture(params=["namespaces", "docker"])

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from reprise.artifacts.fetch import fetch
-from reprise.image.bootstrap import ImagePython, image_python
+from reprise.image.bootstrap import ImagePython, image_python, starts_python
 from reprise.image.build_layers import BuiltLayer, LayerJob, build_layers
 from reprise.lock.model import Artifact, Lock
 from reprise.lock.read import read_environment, read_lock
@@ -50,7 +50,7 @@ def python(
     debs: Sequence[tuple[Artifact, Path]], locked: Locked, tmp_path_factory: pytest.TempPathFactory
 ) -> ImagePython:
     (zstandard,) = locked(lambda artifact: artifact.name == "zstandard")
-    files = [(artifact.sha256, path) for artifact, path in debs]
+    files = [(artifact.sha256, path) for artifact, path in debs if starts_python(artifact.name)]
     return image_python(files, (zstandard[0].sha256, zstandard[1]), tmp_path_factory.mktemp("python"))
 
 

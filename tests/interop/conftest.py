@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import socket
+import shutil
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import pytest
 import requests
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import ec
+from servers import docker_registry
 
 from reprise.store import Store
 from reprise.trust.keys import make_key
@@ -112,40 +112,14 @@ class Registry:
 
 @pytest.fixture(scope="session")
 def registry(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Registry]:
-    folder = tmp_path_factory.mktemp("registry")
-    host = f"127.0.0.1:{free_port()}"
-    (folder / "config.yml").write_text(
-        f"version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {folder}/data}}}}\n"
-        f"http: {{addr: '{host}'}}\n"
-    )
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            ["docker-registry", "serve", str(folder / "config.yml")], stdout=log, stderr=subprocess.STDOUT
-        )
-    try:
-        wait_for(lambda: requests.get(f"http://{host}/v2/", timeout=1).ok, folder / "log")
+    with docker_registry(tmp_path_factory.mktemp("registry")) as host:
         yield Registry(host)
-    finally:
-        server.terminate()
-        server.wait(10)
 
 
 @pytest.fixture(scope="session")
-def docker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """`docker`, talking to a daemon of its own."""
-    folder = tmp_path_factory.mktemp("dockerd")
-    address = f"unix://{folder}/docker.sock"
-    command = ["/usr/sbin/dockerd", "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{folder}/exec"]
-    command += ["--pidfile", f"{folder}/pid", "--iptables=false", "--bridge=none"]
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
-    run = runner("docker", env={**os.environ, "DOCKER_HOST": address})
-    try:
-        wait_for(lambda: run("version", check=False).returncode == 0, folder / "log")
-        yield run
-    finally:
-        server.terminate()
-        server.wait(30)
+def docker(docker_daemon: str) -> Run:
+    """`docker`, talking to the tests' daemon."""
+    return runner("docker", env={**os.environ, "DOCKER_HOST": docker_daemon})
 
 
 @pytest.fixture
@@ -157,7 +131,11 @@ def skopeo() -> Run:
 def podman(tmp_path: Path) -> Iterator[Run]:
     """`podman`, with a storage of its own; it wants a short path for what it keeps while it runs."""
     with tempfile.TemporaryDirectory(prefix="podman-") as short:
-        yield runner("podman", "--root", f"{tmp_path}/podman", "--runroot", short, "--storage-driver", "overlay")
+        root = tmp_path / "podman"
+        yield runner("podman", "--root", str(root), "--runroot", short, "--storage-driver", "overlay")
+        if (root / "overlay").is_mount():  # podman leaves it mounted
+            subprocess.run(["umount", str(root / "overlay")], check=True)
+        shutil.rmtree(root, ignore_errors=True)  # a gigabyte
 
 
 @pytest.fixture(scope="session")
@@ -188,22 +166,3 @@ def runner(*prefix: str, env: dict[str, str] | None = None) -> Run:
         return done
 
     return run
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        port: int = listener.getsockname()[1]
-        return port
-
-
-def wait_for(ready: Callable[[], bool], log: Path, seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        try:
-            if ready():
-                return
-        except requests.ConnectionError:
-            pass
-        time.sleep(0.1)
-    raise TimeoutError(f"not ready in {seconds} s:\n{log.read_text()[-3000:]}")

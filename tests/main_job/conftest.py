@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from servers import dockerd
 
 from reprise.build import BuiltImage
-from reprise.environments import build_environment
 from reprise.project import Project
 from reprise.store import Store
 from reprise.train import Launcher, RunResult, train
@@ -25,35 +22,11 @@ Trains = Callable[..., RunResult]
 
 
 @pytest.fixture(scope="session")
-def project() -> Project:
-    return Project(CHECKOUT)
-
-
-@pytest.fixture(scope="session")
-def store() -> Store:
-    """The tests' store: `make test` names it, and keeps it so that a second run needs no download."""
-    return Store.open(Path(os.environ.get("REPRISE_STORE", CHECKOUT / ".cache" / "store")))
-
-
-@pytest.fixture(scope="session")
-def image(project: Project, store: Store) -> BuiltImage:
-    """The training image of torch-cpu."""
-    return build_environment(project, "torch-cpu", store)
-
-
-@pytest.fixture(scope="session")
-def launcher(store: Store, image: BuiltImage) -> Launcher:
+def launcher(shared_store: Store, torch_cpu: BuiltImage) -> Launcher:
     """Somebody with a key of their own, who has signed the image."""
     key = make_key()
-    sign_image(store, image.digest, "torch-cpu", key)
-    return Launcher(store, key, own_policy(key.public_key()))
-
-
-@pytest.fixture(scope="session")
-def docker_host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The address of a Docker daemon of the tests' own."""
-    with dockerd(tmp_path_factory.mktemp("dockerd")) as address:
-        yield address
+    sign_image(shared_store, torch_cpu.digest, "torch-cpu", key)
+    return Launcher(shared_store, key, own_policy(key.public_key()))
 
 
 @pytest.fixture

@@ -19,14 +19,14 @@ from tests.main_job.conftest import CHECKOUT
 
 
 def test_everything_comes_from_the_sources_that_the_environment_names(
-    store: Store, image: BuiltImage, project: Project, tmp_path: Path
+    shared_store: Store, torch_cpu: BuiltImage, project: Project, tmp_path: Path
 ) -> None:
     """A loopback server stands for a page of wheels and a Debian mirror."""
     site = Site()
     links = []
     for artifact in load_lock(project, "torch-cpu").artifacts:
         path = f"/debian/{artifact.location}" if artifact.kind == "deb" else f"/wheels/{artifact.file_name}"
-        site.files[path] = store.path(artifact.digest).read_bytes()
+        site.files[path] = shared_store.path(artifact.digest).read_bytes()
         if artifact.kind == "wheel":
             links.append(f'<a href="{artifact.file_name.replace("+", "%2B")}">{artifact.file_name}</a>')
     site.files["/wheels/"] = f"<!DOCTYPE html><html><body>{''.join(links)}</body></html>".encode()
@@ -60,5 +60,5 @@ def test_everything_comes_from_the_sources_that_the_environment_names(
         )
     assert done.returncode == 0, done.stderr
     built = json.loads(done.stdout)
-    assert built["environment_digest"] == image.environment_digest
+    assert built["environment_digest"] == torch_cpu.environment_digest
     assert len(site.paths()) >= len(load_lock(project, "torch-cpu").artifacts)

@@ -45,31 +45,31 @@ def written(store: Store) -> dict[str, int]:
     }
 
 
-def test_the_lock_gives_the_committed_environment_digest(image: BuiltImage) -> None:
+def test_the_lock_gives_the_committed_environment_digest(torch_cpu: BuiltImage) -> None:
     """If this fails, the bytes of an image have moved. Was that meant? Then raise the layer format, name the change in
     CHANGELOG.md under Bytes, and commit the new digest. Was it not? Then find the source of the difference: `git
     bisect` with this test."""
     committed = (CHECKOUT / "locks/torch-cpu/environment.digest").read_text().strip()
-    assert image.environment_digest == committed
+    assert torch_cpu.environment_digest == committed
 
 
 def test_a_build_from_nothing_but_artifacts_gives_the_same_image(
-    project: Project, store: Store, image: BuiltImage, tmp_path: Path
+    project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
 ) -> None:
-    again = build_environment(project, "torch-cpu", stocked_store(tmp_path / "store", store), workers=1)
-    assert again.built == len(again.layers) == len(image.layers)
-    assert again.digest == image.digest
+    again = build_environment(project, "torch-cpu", stocked_store(tmp_path / "store", shared_store), workers=1)
+    assert again.built == len(again.layers) == len(torch_cpu.layers)
+    assert again.digest == torch_cpu.digest
 
 
-def test_building_again_writes_nothing(project: Project, store: Store, image: BuiltImage) -> None:
-    before = written(store)
-    again = build_environment(project, "torch-cpu", store)
-    assert (again.built, again.digest) == (0, image.digest)
-    assert written(store) == before
+def test_building_again_writes_nothing(project: Project, shared_store: Store, torch_cpu: BuiltImage) -> None:
+    before = written(shared_store)
+    again = build_environment(project, "torch-cpu", shared_store)
+    assert (again.built, again.digest) == (0, torch_cpu.digest)
+    assert written(shared_store) == before
 
 
 def test_a_change_of_the_trainer_moves_one_layer(
-    project: Project, store: Store, image: BuiltImage, tmp_path: Path
+    project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
 ) -> None:
     from reprise.build import build_image
     from reprise.environments import LOCK_FILES, load_lock
@@ -79,33 +79,33 @@ def test_a_change_of_the_trainer_moves_one_layer(
     shutil.copytree(CHECKOUT / "trainer" / "reprise_trainer", changed)
     (changed / "errors.py").open("a").write(f"# one line more: {secrets.token_hex(8)}\n")
     files = {name: (project.lock_folder("torch-cpu") / name).read_bytes() for name in LOCK_FILES}
-    new = build_image(load_lock(project, "torch-cpu"), files, source_archive(changed), store, tag="changed")
+    new = build_image(load_lock(project, "torch-cpu"), files, source_archive(changed), shared_store, tag="changed")
     assert new.built == 1
-    assert new.digest != image.digest and new.environment_digest == image.environment_digest
-    assert [layer.digest for layer in new.layers[:-1]] == [layer.digest for layer in image.layers[:-1]]
+    assert new.digest != torch_cpu.digest and new.environment_digest == torch_cpu.environment_digest
+    assert [layer.digest for layer in new.layers[:-1]] == [layer.digest for layer in torch_cpu.layers[:-1]]
 
 
 def _build(root: Path, queue: multiprocessing.Queue[str]) -> None:
     queue.put(build_environment(Project(CHECKOUT), "torch-cpu", Store.open(root), workers=1).digest)
 
 
-def test_two_builds_at_once_on_one_store_agree(store: Store, image: BuiltImage, tmp_path: Path) -> None:
-    stocked_store(tmp_path / "store", store)
+def test_two_builds_at_once_on_one_store_agree(shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path) -> None:
+    stocked_store(tmp_path / "store", shared_store)
     context = multiprocessing.get_context("fork")
     queue: multiprocessing.Queue[str] = context.Queue()
     builds = [context.Process(target=_build, args=(tmp_path / "store", queue)) for _ in range(2)]
     for build in builds:
         build.start()
-    assert [queue.get(timeout=300) for _ in builds] == [image.digest] * 2
+    assert [queue.get(timeout=300) for _ in builds] == [torch_cpu.digest] * 2
     for build in builds:
         build.join(10)
 
 
 def test_a_build_killed_again_and_again_ends_with_the_same_image(
-    store: Store, image: BuiltImage, tmp_path: Path
+    shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
 ) -> None:
     root = tmp_path / "store"
-    stocked = stocked_store(root, store)
+    stocked = stocked_store(root, shared_store)
     command = [sys.executable, "-m", "reprise", "build", "torch-cpu", "--store", str(root), "--json"]
     for delay in (0.5, 1.5, 3.0):
         build = subprocess.Popen(command, cwd=CHECKOUT, start_new_session=True, stderr=subprocess.DEVNULL)
@@ -115,7 +115,7 @@ def test_a_build_killed_again_and_again_ends_with_the_same_image(
         for blob in (root / "blobs" / "sha256").iterdir():
             assert blob.name.startswith(".") or blob.stat().st_nlink > 1 or _is_whole(blob)
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
-    assert json.loads(done.stdout)["digest"] == image.digest
+    assert json.loads(done.stdout)["digest"] == torch_cpu.digest
     assert not list((stocked.root / "partial").iterdir())
 
 
@@ -124,10 +124,10 @@ def _is_whole(blob: Path) -> bool:
 
 
 def test_an_artifact_with_wrong_bytes_in_the_store_is_refused_not_built(
-    project: Project, store: Store, image: BuiltImage, tmp_path: Path
+    project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
 ) -> None:
     """A blob that rotted on disk: the layer that would come of it must not get into an image."""
-    stocked = stocked_store(tmp_path / "store", store)
+    stocked = stocked_store(tmp_path / "store", shared_store)
     lock = json.loads((CHECKOUT / "locks/torch-cpu/conda-lock.yml").read_bytes())
     name = next(entry["hash"]["sha256"] for entry in lock["package"] if entry["name"] == "filelock")
     blob = stocked.root / "blobs" / "sha256" / name

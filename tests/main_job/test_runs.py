@@ -22,11 +22,11 @@ from tests.main_job.conftest import CHECKOUT, EXAMPLE, Trains
 
 
 def test_what_was_built_and_signed_is_what_the_trainer_measures(
-    trains: Trains, image: BuiltImage, launcher: Launcher
+    trains: Trains, torch_cpu: BuiltImage, launcher: Launcher
 ) -> None:
     run = trains("run")
-    assert run.image_digest == run.measured_digest == image.digest
-    assert verify_image(launcher.store, image.digest, launcher.policy).holds
+    assert run.image_digest == run.measured_digest == torch_cpu.digest
+    assert verify_image(launcher.store, torch_cpu.digest, launcher.policy).holds
 
 
 def test_two_runs_have_the_same_bits_and_another_seed_has_others(trains: Trains) -> None:
@@ -42,9 +42,9 @@ def test_the_portable_profile_gives_bits_of_its_own(trains: Trains) -> None:
 
 
 def test_docker_gives_the_same_bits_as_namespaces(
-    trains: Trains, launcher: Launcher, docker_host: str, monkeypatch: pytest.MonkeyPatch
+    trains: Trains, launcher: Launcher, docker_daemon: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    monkeypatch.setenv("DOCKER_HOST", docker_daemon)
     ours = trains("namespaces")
     docker = trains("docker", who=replace(launcher, engine="docker"))
     assert docker.measured_digest == ours.measured_digest
@@ -76,7 +76,7 @@ def test_a_run_leaves_all_that_its_audit_needs(trains: Trains, launcher: Launche
 
 
 def test_the_command_lines_json_has_the_keys_that_stay(
-    store: Store, image: BuiltImage, launcher: Launcher, tmp_path: Path
+    shared_store: Store, torch_cpu: BuiltImage, launcher: Launcher, tmp_path: Path
 ) -> None:
     (tmp_path / "home").mkdir(mode=0o700)
     key = tmp_path / "home" / "signing-key.pem"
@@ -84,7 +84,7 @@ def test_the_command_lines_json_has_the_keys_that_stay(
     key.write_bytes(private_pem(launcher.key))
     config = tmp_path / "run.toml"
     config.write_text(EXAMPLE.read_text().replace("epochs = 2", "steps = 4"))
-    environment = {**os.environ, "REPRISE_HOME": str(tmp_path / "home"), "REPRISE_STORE": str(store.root)}
+    environment = {**os.environ, "REPRISE_HOME": str(tmp_path / "home"), "REPRISE_STORE": str(shared_store.root)}
 
     def reprise(*arguments: str) -> dict[str, object]:
         command = [sys.executable, "-m", "reprise", *arguments, "--json"]
@@ -94,7 +94,7 @@ def test_the_command_lines_json_has_the_keys_that_stay(
         return document
 
     assert {"digest", "environment_digest", "layers", "seconds"} <= reprise("build", "torch-cpu").keys()
-    assert reprise("sign", "torch-cpu")["image"] == image.digest
+    assert reprise("sign", "torch-cpu")["image"] == torch_cpu.digest
     assert reprise("verify", "torch-cpu")["holds"] is True
     run = reprise("train", str(config), "--engine", "namespaces", "--output", str(tmp_path / "run"))
     digests = {"image_digest", "measured_digest", "snapshot_digest", "ledger_head", "state_digest", "metrics"}
