@@ -1,0 +1,47 @@
+"""Documentation that would otherwise fall behind the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from reprise_trainer import errors
+from reprise_trainer.training import config
+
+CHECKOUT = Path(__file__).parents[1]
+SECTIONS = [
+    model
+    for model in vars(config).values()
+    if isinstance(model, type) and issubclass(model, BaseModel) and model.__name__.endswith("Section")
+]
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_configuration_key_is_documented_with_its_meaning(section: type[BaseModel]) -> None:
+    text = (CHECKOUT / "docs/configuration.md").read_text()
+    for name, field in section.model_fields.items():
+        assert f"`{name}`" in text, name
+        assert field.description is None or field.description in text, (name, field.description)
+
+
+def test_every_exit_code_is_documented() -> None:
+    text = (CHECKOUT / "docs/exit-codes.md").read_text()
+    documented = {int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    kinds = [kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, errors.RepriseError)]
+    assert {kind.exit_code for kind in kinds} <= documented
+
+
+@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("*.md")) + sorted(CHECKOUT.glob("docs/**/*.md")), ids=str)
+def test_every_link_to_a_file_leads_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#:]+)\)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_paths_that_how_it_works_names_exist() -> None:
+    text = (CHECKOUT / "docs/how-it-works.md").read_text()
+    for path in re.findall(r"`((?:reprise|reprise_trainer)/[\w/.]+)`", text):
+        top = "containers" if path.startswith("reprise/") else "trainer"
+        assert (CHECKOUT / top / path).exists(), path
