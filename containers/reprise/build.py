@@ -21,7 +21,7 @@ from typing import Any
 
 import reprise_trainer
 from reprise.events import OnEvent, ignore
-from reprise.image.bootstrap import ImagePython, image_python
+from reprise.image.bootstrap import ImagePython, image_python, starts_python
 from reprise.image.build_layers import build_layers
 from reprise.image.clobbers import find_clobbers
 from reprise.image.job import BuiltLayer, LayerJob, layer_key
@@ -125,7 +125,7 @@ def build_image(
 
 
 def _image_python(lock: Lock, store: Store) -> ImagePython:
-    debs = [artifact for artifact in lock.artifacts if artifact.kind == "deb"]
+    debs = [each for each in lock.artifacts if each.kind == "deb" and starts_python(each.name)]
     (zstandard,) = [artifact for artifact in lock.artifacts if artifact.name == "zstandard"]
     return image_python(
         [(artifact.sha256, store.path(artifact.digest)) for artifact in debs],

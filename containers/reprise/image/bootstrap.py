@@ -7,6 +7,7 @@ linker, with their own libraries: neither the host's Python, nor its C library, 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import stat
 import tempfile
@@ -23,8 +24,18 @@ from reprise.image.entries import Entry, checked_path
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError, StorageError
 
+_STARTS_PYTHON = re.compile(r"(lib)?python3\..*|libc6|zlib1g|libbz2-1\.0|libexpat1|liblzma5|libssl3.*")
 _TREE_FORMAT = 1
 """Raise it when the same packages are unpacked differently."""
+
+
+def starts_python(package: str) -> bool:
+    """Whether the builder's interpreter needs the Debian package of this name.
+
+    It does for the interpreter, its standard library, and the libraries that hash, inflate and unpack. Other packages of
+    a lock must not count, or a change of any of them would build every layer again.
+    """
+    return _STARTS_PYTHON.fullmatch(package) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +57,7 @@ def image_python(debs: Sequence[tuple[str, Path]], zstandard_wheel: tuple[str, P
     """Unpack Python, unless an earlier call has, and say how to start it.
 
     Args:
-        debs: pairs of sha256 (bare hex) and file: the Python packages of the image and the libraries that they need.
+        debs: pairs of sha256 (bare hex) and file: the packages of the lock for which `starts_python` holds.
         zstandard_wheel: sha256 and file of the wheel that brings libzstd.
         cache: folder for unpacked trees, one a digest; made if absent.
 
