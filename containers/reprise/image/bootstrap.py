@@ -32,8 +32,8 @@ _TREE_FORMAT = 1
 def starts_python(package: str) -> bool:
     """Whether the builder's interpreter needs the Debian package of this name.
 
-    It does for the interpreter, its standard library, and the libraries that hash, inflate and unpack. Other packages of
-    a lock must not count, or a change of any of them would build every layer again.
+    It does for the interpreter, its standard library, and the libraries that hash, inflate and unpack. Other packages
+    of a lock must not count, or a change of any of them would build every layer again.
     """
     return _STARTS_PYTHON.fullmatch(package) is not None
 
