@@ -1,10 +1,10 @@
 """From artifacts on disk to an image in a registry, nothing cached: `reprise build` and a push against docker's.
 
 Both start from the same Debian files, wheels and trainer, and push to a registry of their own on loopback. docker's
-base arrives unpacked (ours unpacks Debian's packages, and the interpreter that it builds with), and pip resolves nothing and
-asks no index. (A Dockerfile whose wheels come over loopback, so that no layer holds them, took as long: 85 s to 81 s.)
-Each round starts with empty stores, and the two take turns; each one's best time counts, since other work on the
-machine only ever adds.
+base arrives unpacked (ours unpacks Debian's packages, and the interpreter that it builds with), and pip resolves
+nothing and asks no index. (A Dockerfile whose wheels come over loopback, so that no layer holds them, took as long:
+85 s to 81 s.) Each round starts with empty stores, and the two take turns; each one's best time counts, since
+other work on the machine only ever adds.
 
 Needs root, dockerd, docker and docker-registry. Run: .venv/bin/python benchmarks/build_image.py
 """
