@@ -43,7 +43,7 @@ def test_each_module_imports_only_what_is_allowed() -> None:
 def test_the_running_builder_has_loaded_nothing_else(python: ImagePython) -> None:
     show = "json.dump({name: getattr(each, '__file__', None) for name, each in sys.modules.items()}, sys.stdout)"
     *argv, code = python.command("reprise.image.builder")
-    code = f"{code.partition('; from ')[0]}; import json, reprise.image.builder; {show}"
+    code = f"{code.partition('from reprise')[0]}import json, reprise.image.builder; {show}"
     done = subprocess.run([*argv, code], capture_output=True, text=True, check=True, env={})
     loaded: dict[str, str | None] = json.loads(done.stdout)
     tree = str(python.packages.parent)

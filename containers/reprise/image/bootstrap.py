@@ -48,9 +48,25 @@ class ImagePython:
 
     def command(self, module: str) -> list[str]:
         """A command line that calls `main()` of a module of this project under the image's Python."""
-        folders = [str(self.packages), *dict.fromkeys(str(_above(each)) for each in (reprise, reprise_trainer))]
-        start = f"import sys; sys.path += {folders!r}; from {module} import main; sys.exit(main())"
+        ours = list(dict.fromkeys(str(_above(each)) for each in (reprise, reprise_trainer)))
+        start = _START.format(
+            packages=str(self.packages), bytecode=str(self.packages / "bytecode"), ours=ours, module=module
+        )
         return [*self.argv, "-c", start]
+
+
+_START = """
+import sys
+sys.path.append({packages!r})
+sys.pycache_prefix, sys.dont_write_bytecode = {bytecode!r}, False
+import concurrent.futures, configparser, dataclasses, email, importlib.metadata, json, lzma, tarfile, zipfile, zstandard
+sys.pycache_prefix, sys.dont_write_bytecode = None, True
+sys.path += {ours!r}
+from {module} import main
+sys.exit(main())
+"""
+"""How the builder starts. The unpacked tree never changes, so the bytecode of what it imports from there is kept beside
+it; that of this project's own sources never is, since somebody may be editing them."""
 
 
 def image_python(debs: Sequence[tuple[str, Path]], zstandard_wheel: tuple[str, Path], cache: Path) -> ImagePython:
