@@ -20,8 +20,9 @@ HOST = {
     "artifacts": ("lock", "store", "events"),
     "trust": ("store",),
     "engine": ("store", "events"),
-    "build": ("events", "image", "lock", "store"),
-    "environments": ("artifacts", "build", "events", "lock", "project", "store"),
+    "layers": ("events", "image", "lock", "store"),
+    "build": ("events", "image", "layers", "lock", "store"),
+    "environments": ("artifacts", "build", "events", "layers", "lock", "project", "store"),
     "snapshots": ("image", "lock", "store"),
     "train": ("artifacts", "engine", "events", "lock", "project", "snapshots", "store", "trust"),
     "audit": (

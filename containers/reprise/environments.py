@@ -7,8 +7,9 @@ from typing import Any
 
 from reprise.artifacts.fetch import fetch
 from reprise.artifacts.report import FetchReport
-from reprise.build import BuiltImage, build_image, missing_layers, trainer_source
+from reprise.build import BuiltImage, build_image, trainer_source
 from reprise.events import OnEvent, ignore
+from reprise.layers import missing_layers
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN, Lock
 from reprise.lock.read import read_environment, read_lock
 from reprise.project import Project

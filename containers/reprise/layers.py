@@ -1,0 +1,191 @@
+"""Artifacts → layers in the store: which layers an image needs, and building those that nobody has built yet."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+
+from reprise.events import Event, OnEvent, ignore
+from reprise.image.bootstrap import ImagePython, image_python, starts_python
+from reprise.image.build_layers import build_layers
+from reprise.image.job import BuiltLayer, LayerJob, layer_key
+from reprise.lock.model import Artifact, Lock
+from reprise.store import Store
+from reprise_trainer.canonical import canonical_json, sha256_digest
+from reprise_trainer.durable import storage_error, write_durably
+from reprise_trainer.errors import InputError, RepriseError
+from reprise_trainer.identity.inventory import LayerRecord
+
+MAX_LAYERS = 60
+"""Overlay mounts and older engines stop at 127 layers; well below, an image stays mountable everywhere."""
+
+
+def complete_layers(
+    lock: Lock, source: bytes, store: Store, *, workers: int | None = None, on_event: OnEvent = ignore
+) -> tuple[tuple[LayerRecord, ...], int]:
+    """Make the store hold every layer of the training image; where it does already, nothing is written.
+
+    Args:
+        lock: the lock; its artifacts must be in the store already.
+        source: canonical archive of the trainer's source tree.
+        workers: processes at work at once; one a core by default.
+        on_event: told of each layer's progress.
+
+    Returns:
+        The layers, lowest first (base, those of the lock, the trainer), and how many had to be built.
+
+    Raises:
+        InputError: an artifact is malformed or rotted on disk, or the lock plans too many layers.
+        NotFoundError: an artifact is not in the store.
+        StorageError: the disk is full, or cannot be written.
+    """
+    python = _locked_python(lock, store)
+    jobs = _layer_jobs(lock, sha256_digest(source), store)
+    keys = _layer_keys(jobs, python)
+    missing = [key for key in keys if _cached_layer(store, key) is None]
+    if missing:
+        store.add(source)
+        with _only_build(store, on_event):
+            _build_missing(store, python, jobs, keys, workers or len(os.sched_getaffinity(0)), on_event)
+    layers = tuple(_required_layer(store, key) for key in keys)
+    for layer in layers if not missing else ():
+        on_event(_reused(layer))
+    return layers, len(missing)
+
+
+def _locked_python(lock: Lock, store: Store) -> ImagePython:
+    debs = [each for each in lock.artifacts if each.kind == "deb" and starts_python(each.name)]
+    (zstandard,) = [artifact for artifact in lock.artifacts if artifact.name == "zstandard"]
+    return image_python(
+        [(artifact.sha256, store.path(artifact.digest)) for artifact in debs],
+        (zstandard.sha256, store.path(zstandard.digest)),
+        store.cache / "python",
+    )
+
+
+def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:
+    """Base, the planned layers, the trainer: lowest first."""
+    if len(lock.layers) + 3 > MAX_LAYERS:
+        raise InputError(
+            f"the lock of {lock.environment} plans {len(lock.layers)} layers, at most {MAX_LAYERS - 3} fit"
+        )
+    by_purl = {artifact.purl: artifact for artifact in lock.artifacts}
+    planned = []
+    for layer in lock.layers:
+        artifacts = [by_purl[purl] for purl in layer.artifacts]
+        kind = artifacts[0].kind
+        if kind == "data" or any(artifact.kind != kind for artifact in artifacts):
+            raise InputError(f"layer {layer.name} of the lock of {lock.environment} mixes kinds of artifacts")
+        planned.append(LayerJob(layer.name, kind, _files(artifacts, store)))
+    source = (("pkg:generic/reprise-trainer", store.root / "blobs" / "sha256" / source_digest.removeprefix("sha256:")),)
+    return [LayerJob("base", "base", ()), *planned, LayerJob("trainer", "source", source)]
+
+
+def _files(artifacts: Sequence[Artifact], store: Store) -> tuple[tuple[str, Path], ...]:
+    return tuple((artifact.purl, store.path(artifact.digest)) for artifact in artifacts)
+
+
+def _layer_keys(jobs: Sequence[LayerJob], python: ImagePython) -> list[str]:
+    """The cache key of each job; a blob's name is its sha256, so nothing has to be read."""
+    return [
+        layer_key(job.name, job.kind, [(purl, path.name) for purl, path in job.artifacts], python.digest)
+        for job in jobs
+    ]
+
+
+def missing_layers(lock: Lock, source: bytes, store: Store) -> list[str]:
+    """Names of the layers that a build would have to make; all of them while artifacts are missing."""
+    if not all(store.has(artifact.digest) for artifact in lock.artifacts):
+        return ["base", *(layer.name for layer in lock.layers), "trainer"]
+    jobs = _layer_jobs(lock, sha256_digest(source), store)
+    keys = _layer_keys(jobs, _locked_python(lock, store))
+    return [job.name for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
+
+
+def _cached_layer(store: Store, key: str) -> LayerRecord | None:
+    """The layer that an earlier build made for `key`, if its blobs are still here."""
+    try:
+        record = LayerRecord(**json.loads((store.cache / "layers" / key).read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return None
+    return record if store.has(record.digest) and store.has(record.list_digest) else None
+
+
+def _required_layer(store: Store, key: str) -> LayerRecord:
+    record = _cached_layer(store, key)
+    assert record is not None, key
+    return record
+
+
+def _build_missing(
+    store: Store, python: ImagePython, jobs: Sequence[LayerJob], keys: Sequence[str], workers: int, on_event: OnEvent
+) -> None:
+    """Build what no earlier build left, straight into the store, each layer as soon as it is done."""
+    missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
+    for key in keys:
+        if (record := _cached_layer(store, key)) is not None:
+            on_event(_reused(record))
+    key_of = {job.name: key for job, key in missing}
+    with ThreadPoolExecutor(1) as background:
+        checked = background.submit(_check_artifacts, store, [path for job, _ in missing for _, path in job.artifacts])
+
+        def keep(layer: BuiltLayer) -> None:
+            checked.result()  # no layer of an artifact that rotted on disk gets a name
+            store.add_file(layer.blob_path, layer.digest)
+            store.add_file(layer.list_path, layer.list_digest)
+            record = LayerRecord(
+                layer.name, layer.media_type, layer.digest, layer.size, layer.diff_id, layer.list_digest
+            )
+            write_durably(store.cache / "layers" / key_of[layer.name], canonical_json(asdict(record)))
+
+        try:
+            with _workshop(store) as output:
+                jobs_missing = [job for job, _ in missing]
+                build_layers(python, jobs_missing, output=output, workers=workers, on_event=on_event, on_built=keep)
+        except RepriseError:
+            checked.result()  # an artifact that rotted is the better message
+            raise
+
+
+def _reused(layer: LayerRecord) -> Event:
+    return {"event": "layer", "name": layer.name, "state": "reused", "bytes": layer.size, "total": layer.size}
+
+
+@contextmanager
+def _workshop(store: Store) -> Iterator[Path]:
+    """A folder for unfinished layers, gone afterwards; those that killed builds left are removed first."""
+    partial = store.root / "partial"
+    try:
+        (store.cache / "layers").mkdir(parents=True, exist_ok=True)
+        for left in partial.glob("build-*"):  # we hold the lock, so nobody is in there
+            shutil.rmtree(left, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix="build-", dir=partial, ignore_cleanup_errors=True) as output:
+            yield Path(output)
+    except OSError as error:
+        raise storage_error(error, partial) from error
+
+
+def _check_artifacts(store: Store, paths: Sequence[Path]) -> None:
+    """Hash once more what a layer's key takes for granted."""
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0))) as pool:
+        list(pool.map(lambda path: store.check(f"sha256:{path.name}"), paths))
+
+
+@contextmanager
+def _only_build(store: Store, on_event: OnEvent) -> Iterator[None]:
+    """One build at a time in a store: the second waits, and then finds the first one's layers."""
+    with (store.cache / "build.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            on_event({"event": "phase", "name": "wait for another build in this store"})
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
