@@ -1,6 +1,7 @@
 # The two commands of the README, and the few that a contributor needs. Everything lives in .venv and .cache.
 
 PYTHON ?= python3
+SHELL := /bin/bash
 VENV := .venv
 BIN := $(VENV)/bin
 # Tests use a store of their own, so that they never touch yours; it is kept, so that a second run is quick.
@@ -14,8 +15,12 @@ demo: $(VENV)/.host
 test: tools $(VENV)/.trainer check
 	REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest
 
+# All proofs, the long ones too; leaves its dated result in docs/test-all.txt, to be committed.
 test-all: tools $(VENV)/.trainer check
-	REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest -m "long or not long"
+	set -o pipefail; REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest -m "long or not long" -p no:warnings --durations=10 \
+	    | tee .cache/test-all.log
+	{ echo "make test-all, $$(date -u +%Y-%m-%d), commit $$(git rev-parse --short HEAD), $$(nproc) cores"; \
+	  tail -n 13 .cache/test-all.log; } > docs/test-all.txt
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .

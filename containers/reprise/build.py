@@ -1,6 +1,5 @@
 """Layers → image: complete the layers of a lock, assemble them, refuse clobbers, keep what came out.
 
-
 The layers' bytes come from `reprise.image`, under the image's own Python; this module only decides what has to be done.
 """
 

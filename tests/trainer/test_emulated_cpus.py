@@ -1,0 +1,28 @@
+"""The profile `portable` on CPUs that this machine does not have, emulated by qemu: the bits are the same.
+
+Emulation proves that the libraries take the same path there and compute the same values on it. It does not prove what a
+maker's approximate instructions give, which is why `portable` avoids the operations that rest on them.
+"""
+
+from __future__ import annotations
+
+import pytest
+from servers import program
+from tests.trainer.conftest import CONFIG, RunOnce
+
+from reprise_trainer.training.profiles import PROFILES
+
+# Two makers, three generations: without AVX, with AVX2 by Intel, with AVX2 by AMD.
+CPUS = ("Nehalem", "Haswell", "EPYC")
+SHORT = CONFIG.replace("seed = 7", 'profile = "portable"\nseed = 7').replace("epochs = 3", "steps = 4")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cpu", CPUS)
+def test_portable_gives_the_same_bits_on_an_emulated_cpu(run_once: RunOnce, cpu: str) -> None:
+    # The switches are given from outside: a process that starts itself again would leave the emulator.
+    switches = PROFILES["portable"].switches(1)
+    emulator = (program("qemu-x86_64", "qemu-user"), "-cpu", cpu)
+    emulated = run_once(SHORT, changes=switches, prefix=emulator)
+    assert emulated.code == 0, emulated.error
+    assert emulated.bits == run_once(SHORT).bits
