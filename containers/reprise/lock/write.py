@@ -95,7 +95,9 @@ def conda_lock(environment: Environment, wheels: Sequence[pypi.LockedWheel]) -> 
     try:
         from conda_lock.lockfile.v1.models import HashModel, LockedDependency, Lockfile, LockMeta
     except ImportError as error:
-        raise SystemFailureError("conda-lock is not installed", hint="Install it with: pip install 'reprise[lock]'") from error
+        raise SystemFailureError(
+            "conda-lock is not installed", hint="Install it with: pip install 'reprise[lock]'"
+        ) from error
     metadata = LockMeta(
         content_hash={environment.platform: environment.content_sha256},
         channels=[],
