@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -70,7 +71,7 @@ def _print_table(report: DemoReport) -> None:
         ("state", run.state_digest),
         ("accuracy", accuracy),
         ("run record", run.record),
-        ("files", str(run.output)),
+        ("files", os.path.relpath(run.output)),
         ("audit", report.audit.verdict),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in report.seconds.items())),
     ]
