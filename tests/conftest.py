@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from servers import dockerd
 
 from reprise.build import BuiltImage
@@ -16,6 +17,9 @@ from reprise.project import Project
 from reprise.store import Store
 
 CHECKOUT = Path(__file__).parents[1]
+
+settings.register_profile("reprise", deadline=None)  # a busy machine is not a defect
+settings.load_profile("reprise")
 
 os.environ.setdefault("REPRISE_STORE", str(CHECKOUT / ".cache" / "store"))  # never the user's
 
