@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from servers import dockerd
 
 from reprise.build import BuiltImage
@@ -18,7 +18,8 @@ from reprise.store import Store
 
 CHECKOUT = Path(__file__).parents[1]
 
-settings.register_profile("reprise", deadline=None)  # a busy machine is not a defect
+# A busy machine is not a defect.
+settings.register_profile("reprise", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("reprise")
 
 os.environ.setdefault("REPRISE_STORE", str(CHECKOUT / ".cache" / "store"))  # never the user's

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+from importlib.metadata import version
 from pathlib import Path
 
 from tests.cli.conftest import Reprise
@@ -124,3 +125,8 @@ def test_every_verb_shows_an_example(reprise: Reprise) -> None:
     for verb in ("lock", "fetch", "build", "key", "sign", "verify", "train", "audit", "demo"):
         done = reprise(verb, "--help")
         assert done.code == 0 and f"reprise {verb}" in done.out, verb
+
+
+def test_the_version_is_the_distributions(reprise: Reprise) -> None:
+    done = reprise("--version")
+    assert done.code == 0 and done.out.split() == ["reprise", version("reprise")]

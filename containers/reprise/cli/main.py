@@ -6,21 +6,37 @@ import errno
 import json
 import os
 import sys
+from typing import Annotated
 
 import typer
 
+import reprise
 from reprise.cli import audit, build, demo, fetch, key, lock, sign, train, verify
 from reprise_trainer.errors import RepriseError, StorageError
 
 app = typer.Typer(
     name="reprise",
-    help="The same lock gives the same image, and the same run gives the same weights; both can be checked.",
     no_args_is_help=True,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
 for verb in (lock, fetch, build, key, sign, verify, train, audit, demo):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(f"reprise {reprise.__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """The same lock gives the same image, and the same run gives the same weights; both can be checked."""
 
 
 def main() -> None:
