@@ -11,20 +11,18 @@ Needs root, dockerd, docker and docker-registry. Run: .venv/bin/python benchmark
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import io
 import json
 import os
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +36,9 @@ from reprise.image.entries import merge
 from reprise.lock.model import Lock
 from reprise.project import Project
 from reprise.store import Store
+
+sys.path.append(str(Path(__file__).parents[1] / "tests" / "support"))
+servers = importlib.import_module("servers")
 
 ENVIRONMENT = "torch-cpu"
 ROUNDS = 2
@@ -80,7 +81,7 @@ def ours(folder: Path, lock: Lock, store: Store, project: Project) -> tuple[floa
         shutil.copyfile(store.path(artifact.digest), copy)
         fresh.add_file(copy, artifact.digest)
     os.sync()
-    with registry(folder) as host:
+    with servers.docker_registry(folder) as host:
         started = time.perf_counter()
         program = str(Path(sys.executable).with_name("reprise"))
         built = json.loads(run([program, "build", ENVIRONMENT, "--store", str(fresh.root), "--json"], cwd=project.root))
@@ -117,7 +118,7 @@ def push(store: Store, digest: str, host: str, repository: str) -> None:
 def docker(folder: Path, context: Path, lock: Lock) -> tuple[float, float]:
     """Seconds of `docker build` with a new daemon, and of `docker push`."""
     folder.mkdir()
-    with registry(folder) as host, daemon(folder) as address:
+    with servers.docker_registry(folder) as host, servers.dockerd(folder) as address:
         environment = {**os.environ, "DOCKER_HOST": address}
         if not succeeds(["docker", "buildx", "version"], environment):
             environment["DOCKER_BUILDKIT"] = "0"  # Debian's docker.io comes without BuildKit's client
@@ -199,64 +200,6 @@ def check_installed(tag: str, lock: Lock, environment: dict[str, str]) -> None:
     command = ["docker", "run", "--rm", "--network=none", "--entrypoint", "/usr/bin/python3.11", tag, "-I", "-c", names]
     locked = {each.name for each in lock.artifacts if each.kind == "wheel" and each.category == "main"}
     assert set(run(command, environment).split()) == locked
-
-
-@contextmanager
-def registry(folder: Path) -> Iterator[str]:
-    """An empty docker-registry on loopback; gives `127.0.0.1:<port>`."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        host = f"127.0.0.1:{listener.getsockname()[1]}"
-    folder.mkdir(exist_ok=True)
-    (folder / "registry.yml").write_text(
-        "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '{host}'}}\n"
-    )
-    with server(["docker-registry", "serve", str(folder / "registry.yml")], folder / "registry.log") as started:
-        started(lambda: requests.get(f"http://{host}/v2/", timeout=1).ok)
-        yield host
-
-
-@contextmanager
-def daemon(folder: Path) -> Iterator[str]:
-    """A docker daemon with nothing in it; gives its address."""
-    with tempfile.TemporaryDirectory(prefix="bench-") as short:  # a socket's path is at most 107 bytes
-        address = f"unix://{short}/docker.sock"
-        command = ["dockerd", "-H", address, "--data-root", f"{folder}/data", "--exec-root", f"{short}/exec"]
-        command += ["--pidfile", f"{short}/pid", "--iptables=false", "--bridge=none"]
-        try:
-            with server(command, folder / "dockerd.log") as started:
-                started(lambda: succeeds(["docker", "version"], {**os.environ, "DOCKER_HOST": address}))
-                yield address
-        finally:
-            for line in Path("/proc/self/mounts").read_text().splitlines():
-                if (mounted := line.split()[1]).startswith((short, str(folder))):
-                    subprocess.run(["umount", mounted], check=True)  # the host's network namespace stays mounted
-
-
-@contextmanager
-def server(command: list[str], log: Path) -> Iterator[Callable[[Callable[[], bool]], None]]:
-    """A process that runs for the length of the block; gives a function that waits until it is ready."""
-    with log.open("wb") as out:
-        process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT)
-
-    def wait(ready: Callable[[], bool]) -> None:
-        end = time.monotonic() + 60
-        while True:
-            try:
-                if ready():
-                    return
-            except requests.RequestException:
-                pass
-            if process.poll() is not None or time.monotonic() > end:
-                raise SystemExit(f"{command[0]} does not start:\n{log.read_text(errors='replace')[-2000:]}")
-            time.sleep(0.1)
-
-    try:
-        yield wait
-    finally:
-        process.terminate()
-        process.wait(60)
 
 
 def succeeds(command: list[str], environment: dict[str, str]) -> bool:

@@ -24,13 +24,12 @@ from reprise.snapshots import StoredSnapshot, prepare_snapshot
 from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
-from reprise.trust.sign import stored_bundles
+from reprise.trust.sign import find_signature
 from reprise.trust.verify import verify_image
 from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
-from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, verify_bundle
 from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.config import RunConfig, read_config
@@ -247,24 +246,10 @@ def _launch_contents(
     return LaunchContents(
         launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json"),
         config=config,
-        image_bundle=_signature(launcher, image),
+        image_bundle=find_signature(launcher.store, image, launcher.policy)[0],
         delegation=delegation,
         run_key=private_pem(run_key),
         policy=write_policy(launcher.policy).encode(),
-    )
-
-
-def _signature(launcher: Launcher, image: str) -> bytes:
-    """The image's signature by a key of the policy, for the trainer to check again."""
-    for _, bundle in stored_bundles(launcher.store, image):
-        try:
-            statement = verify_bundle(bundle, launcher.policy.public_keys())
-        except RepriseError:
-            continue
-        if statement.predicate_type == IMAGE_SIGNATURE and statement.is_about(image):
-            return bundle
-    raise NotFoundError(
-        f"image {image} has no signature by a key of the policy", hint="Sign it with: reprise sign IMAGE"
     )
 
 

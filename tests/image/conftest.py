@@ -10,7 +10,8 @@ import pytest
 
 from reprise.artifacts.fetch import fetch
 from reprise.image.bootstrap import ImagePython, image_python, starts_python
-from reprise.image.build_layers import BuiltLayer, LayerJob, build_layers
+from reprise.image.build_layers import build_layers
+from reprise.image.job import BuiltLayer, LayerJob
 from reprise.lock.model import Artifact, Lock
 from reprise.lock.read import read_environment, read_lock
 from reprise.store import Store

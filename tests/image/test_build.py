@@ -17,7 +17,8 @@ import pytest
 from image_inputs import member, read_tar, unpacked, wheel_files, write_deb, write_wheel
 
 from reprise.image.bootstrap import ImagePython
-from reprise.image.build_layers import BuiltLayer, LayerJob, build_layers, layer_key
+from reprise.image.build_layers import build_layers
+from reprise.image.job import BuiltLayer, LayerJob, layer_key
 from reprise.image.source import source_archive
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError, StorageError, SystemFailureError
@@ -275,7 +276,7 @@ def host(python: ImagePython, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
     (tmp_path / "out").mkdir()
     program = (
         "import sys; from pathlib import Path; from reprise.image.bootstrap import ImagePython;"
-        "from reprise.image.build_layers import LayerJob, build_layers;"
+        "from reprise.image.build_layers import build_layers; from reprise.image.job import LayerJob;"
         f"python = ImagePython({python.argv!r}, {python.digest!r}, Path({str(python.packages)!r}));"
         f"job = LayerJob('slow', 'wheel', (('pkg:pypi/slow', Path({str(job.artifacts[0][1])!r})),));"
         f"output = Path({str(tmp_path / 'out')!r});"

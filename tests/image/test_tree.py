@@ -11,8 +11,9 @@ import pytest
 from image_inputs import unpacked
 
 from reprise.image.bootstrap import ImagePython
-from reprise.image.build_layers import BuiltLayer, LayerJob, build_layers
+from reprise.image.build_layers import build_layers
 from reprise.image.clobbers import find_clobbers
+from reprise.image.job import BuiltLayer, LayerJob
 from reprise_trainer.identity.file_list import decode_list
 
 

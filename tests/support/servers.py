@@ -31,8 +31,11 @@ def dockerd(folder: Path) -> Iterator[str]:
         def answers() -> bool:
             return subprocess.run([client, "version"], env=environment, capture_output=True).returncode == 0
 
-        with _running(command, folder, "dockerd.log", answers):
-            yield address
+        try:
+            with _running(command, folder, "dockerd.log", answers):
+                yield address
+        finally:
+            _unmount_below(short, str(folder))  # dockerd leaves the network namespace of its containers mounted
 
 
 @contextmanager
@@ -71,6 +74,12 @@ def program(name: str, package: str) -> str:
     if found is None:
         raise RuntimeError(f"{name} is missing: install Debian's package {package}, or run scripts/test-tools")
     return found
+
+
+def _unmount_below(*folders: str) -> None:
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        if (mounted := line.split()[1]).startswith(folders):
+            subprocess.run(["umount", mounted], check=True)
 
 
 @contextmanager

@@ -12,10 +12,8 @@ from typing import Any
 
 from reprise.image.bootstrap import ImagePython
 from reprise.image.events import received_error
-from reprise.image.job import BuildJob, BuiltLayer, LayerJob, check_job, encode_job, layer_key
+from reprise.image.job import BuildJob, BuiltLayer, LayerJob, check_job, encode_job
 from reprise_trainer.errors import StorageError, SystemFailureError
-
-__all__ = ["BuiltLayer", "LayerJob", "build_layers", "layer_key"]
 
 _LOG = "builder.log"
 

@@ -10,9 +10,6 @@ from __future__ import annotations
 
 import zstandard
 
-LIBZSTD = (1, 5, 7)
-"""The version whose bytes the golden constants are of; a layer's key holds the wheel that carries it."""
-
 _LEVEL_3 = {
     "window_log": 21,
     "chain_log": 16,

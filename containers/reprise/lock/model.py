@@ -22,7 +22,6 @@ PLATFORM = "linux-64"
 """conda's name of the one platform there is: Linux on x86-64."""
 
 Kind = Literal["wheel", "deb", "data"]
-Category = Literal["main", "build"]
 _KINDS: dict[str, Kind] = {"pypi": "wheel", "deb": "deb"}
 
 

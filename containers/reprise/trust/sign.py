@@ -15,6 +15,7 @@ from reprise_trainer.identity.bundle import (
     BUNDLE_TYPE,
     IMAGE_SIGNATURE,
     SIZE_LIMIT,
+    VerifiedStatement,
     make_statement,
     sign_statement,
     verify_bundle,
@@ -76,10 +77,8 @@ def stored_bundles(store: Store, subject: str) -> list[tuple[str, bytes]]:
     return found
 
 
-def signed_digest(store: Store, digest: str, policy: Policy) -> str:
-    """The digest that a signature kept beside an image names, once a key of the policy is known to have made it.
-
-    It is read from the signed statement, so that a report can show it next to the image's own.
+def find_signature(store: Store, digest: str, policy: Policy) -> tuple[bytes, VerifiedStatement]:
+    """The image signature kept beside an image that a key of the policy made: its bundle and its statement.
 
     Raises:
         DoesNotHoldError: no key of the policy signed this image.
@@ -91,10 +90,20 @@ def signed_digest(store: Store, digest: str, policy: Policy) -> str:
         except RepriseError:
             continue
         if statement.predicate_type == IMAGE_SIGNATURE and statement.is_about(digest):
-            return next(subject.digest for subject in statement.subjects if subject.digest == digest)
+            return bundle, statement
     raise DoesNotHoldError(
         f"image {digest} is not signed by a key of the policy", hint="Sign it with: reprise sign IMAGE"
     )
+
+
+def signed_digest(store: Store, digest: str, policy: Policy) -> str:
+    """The digest that a signature beside an image names, in the signed statement's own words.
+
+    Raises:
+        DoesNotHoldError: no key of the policy signed this image.
+    """
+    _, statement = find_signature(store, digest, policy)
+    return next(subject.digest for subject in statement.subjects if subject.digest == digest)
 
 
 def _is_signature_by(bundle: bytes, digest: str, key: ec.EllipticCurvePublicKey) -> bool:
