@@ -10,8 +10,9 @@ from reprise.artifacts.report import FetchReport
 from reprise.build import BuiltImage, build_image, trainer_source
 from reprise.events import OnEvent, ignore
 from reprise.layers import missing_layers
+from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN, Lock
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.project import Project
 from reprise.store import Store
 from reprise_trainer.durable import write_durably

@@ -17,8 +17,8 @@ from reprise.engine.choose import run
 from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import Event, OnEvent, ignore
+from reprise.lock.environment import read_environment
 from reprise.lock.model import Artifact
-from reprise.lock.read import read_environment
 from reprise.project import Project
 from reprise.snapshots import StoredSnapshot, prepare_snapshot
 from reprise.store import Store

@@ -12,8 +12,9 @@ from reprise.artifacts.fetch import fetch
 from reprise.image.bootstrap import ImagePython, image_python, starts_python
 from reprise.image.build_layers import build_layers
 from reprise.image.job import BuiltLayer, LayerJob
+from reprise.lock.environment import read_environment
 from reprise.lock.model import Artifact, Lock
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.store import Store
 
 ROOT = Path(__file__).parents[2]

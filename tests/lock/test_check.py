@@ -16,9 +16,10 @@ from tests.support.wheels import write_wheel
 
 from reprise.artifacts.fetch import fetch
 from reprise.lock.check import check_lock, plan_problems
+from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN, Artifact, Lock, PlannedLayer
 from reprise.lock.owners import find_shared_paths
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.store import Store
 
 Edit = Callable[[dict[str, Any]], object]

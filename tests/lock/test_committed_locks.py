@@ -10,9 +10,10 @@ from conda_lock.lockfile import parse_conda_lock_file
 from tests.lock.conftest import ROOT
 
 from reprise.lock.check import check_lock
+from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN
 from reprise.lock.plan import LARGE, plan_layers
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.lock.write import conda_spec
 from reprise.store import Store
 

@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from tests.lock.conftest import TOML
 
+from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise_trainer.errors import InputError, NotFoundError
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 from reprise.audit.compare import FileLists
 from reprise.build import LOCK_LABEL, LOCK_TYPE, SOURCE_FILE, SOURCE_LABEL, SOURCE_TYPE
 from reprise.environments import ENVIRONMENT_FILE, LOCK_FILES
+from reprise.lock.environment import read_environment
 from reprise.lock.model import Environment, Lock
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError

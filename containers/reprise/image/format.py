@@ -13,8 +13,8 @@ from typing import Literal
 
 LAYER_FORMAT = 1
 
-Kind = Literal["base", "deb", "wheel", "source"]
-KINDS: tuple[Kind, ...] = ("base", "deb", "wheel", "source")
+Kind = Literal["base", "deb", "conda", "wheel", "source"]
+KINDS: tuple[Kind, ...] = ("base", "deb", "conda", "wheel", "source")
 
 ZSTD_LAYER_TYPE = "application/vnd.oci.image.layer.v1.tar+zstd"
 MEDIA_TYPES = MappingProxyType({"zstd": ZSTD_LAYER_TYPE})
@@ -53,32 +53,42 @@ INSTALLER = b"reprise\n"
 
 @dataclass(frozen=True, slots=True)
 class PythonLayout:
-    """Where the Python `version` ("3.11") of a Debian image looks for what is installed beside its own packages."""
+    """Where the image's Python `version` ("3.11") looks for what is installed beside its own packages.
+
+    It is Debian's, unless `site_packages` (relative to `prefix`) is set: then it is the one of the conda environment at
+    `prefix` (relative to the root, "opt/conda"). A conda environment without a Python has a prefix alone.
+    """
 
     version: str
+    prefix: str = ""
+    site_packages: str = ""
 
     @property
     def packages(self) -> str:
+        if self.site_packages:
+            return f"{self.prefix}/{self.site_packages}"
         return f"usr/local/lib/python{self.version}/dist-packages"
 
     @property
     def scripts(self) -> str:
-        return "usr/local/bin"
+        return f"{self.data}/bin"
 
     @property
     def data(self) -> str:
-        return "usr/local"
+        return self.prefix if self.site_packages else "usr/local"
 
     def headers(self, project: str) -> str:
-        return f"usr/local/include/python{self.version}/{project}"
+        return f"{self.data}/include/python{self.version}/{project}"
 
     @property
     def interpreter(self) -> str:
-        return f"/usr/bin/python{self.version}"
+        return f"/{self.prefix if self.site_packages else 'usr'}/bin/python{self.version}"
 
     @property
     def compiled_folders(self) -> tuple[str, ...]:
         """Folders on `sys.path`, with a slash at the end: their `.py` files get bytecode."""
+        if self.site_packages:
+            return (f"{self.packages}/", f"{self.prefix}/lib/python{self.version}/")
         return (f"{self.packages}/", f"usr/lib/python{self.version}/", "usr/lib/python3/dist-packages/")
 
 

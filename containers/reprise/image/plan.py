@@ -59,8 +59,8 @@ def _read(job: LayerJob, purl: str, path: Path, layout: PythonLayout) -> _Part:
             return _Part(purl, tuple(read_deb(path, purl)))
         case "source":
             return _Part(purl, tuple(read_source(path, purl, layout)))
-        case "base":
-            raise AssertionError("the base layer has no artifacts")
+        case "base" | "conda":
+            raise AssertionError(f"a layer of kind {job.kind} has no artifacts that can be read")
 
 
 def _plan(job: LayerJob, reading: Sequence[Future[_Part]], layout: PythonLayout) -> LayerPlan:

@@ -14,10 +14,11 @@ from packageurl import PackageURL
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, Artifact, Environment, Lock
 from reprise.lock.owners import find_shared_paths
 from reprise.lock.plan import MAX_LAYERS
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.lock.target import Target, target_of
 from reprise.store import Store
 from reprise_trainer.errors import InputError, NotFoundError

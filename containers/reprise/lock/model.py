@@ -21,8 +21,11 @@ CONDA_SPEC = "environment.yml"
 PLATFORM = "linux-64"
 """conda's name of the one platform there is: Linux on x86-64."""
 
-Kind = Literal["wheel", "deb", "data"]
-_KINDS: dict[str, Kind] = {"pypi": "wheel", "deb": "deb"}
+DEFAULT_PREFIX = "/opt/conda"
+"""Where a conda environment lies in an image unless its environment file says otherwise."""
+
+Kind = Literal["wheel", "deb", "conda", "data"]
+_KINDS: dict[str, Kind] = {"pypi": "wheel", "deb": "deb", "conda": "conda"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,9 @@ class Artifact:
     """One locked file: its package URL (purl) and its sha256 (64 hex digits).
 
     `category` is "main" for what goes into the image and "build" for what only the builder uses. `location` is a hint
-    where a mirror keeps the file (a Debian package's pool path); it never names a host. `size` is in bytes, 0 where
-    the lock does not know it (conda-lock's schema has no place for it).
+    where a mirror keeps the file: a Debian package's pool path, which names no host, or a conda package's address in
+    its channel, which conda's tools need. `size` is in bytes, 0 where the lock does not know it (conda-lock's schema
+    has no place for it).
     """
 
     purl: str
@@ -46,7 +50,7 @@ class Artifact:
 
     @property
     def kind(self) -> Kind:
-        """What the file is, by the purl's type: a wheel, a Debian package, or data."""
+        """What the file is, by the purl's type: a wheel, a Debian package, a conda package, or data."""
         return _KINDS.get(self.purl.removeprefix("pkg:").partition("/")[0], "data")
 
     @property
@@ -79,12 +83,40 @@ class PlannedLayer:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowed:
+    """Exceptions from the strict check that a person wrote down.
+
+    `post_link` names conda packages that are installed although they have a link script, which never runs.
+    `clobbers` are pairs (path below the prefix, conda package): where several own the path, that package's file wins.
+    """
+
+    post_link: tuple[str, ...] = ()
+    clobbers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LockedConda:
+    """What a conda part's layers depend on beside its packages.
+
+    `prefix` is where the environment lies in the image ("/opt/conda"). `site_packages` is relative to it and comes from
+    the record of the locked python package; it is empty where conda brings no Python, and then the image's Python is
+    Debian's. `virtual` are the virtual packages that the solver took as given, as pairs (`__glibc`, "2.36").
+    """
+
+    prefix: str
+    site_packages: str = ""
+    virtual: tuple[tuple[str, str], ...] = ()
+    allowed: Allowed = Allowed()
+
+
+@dataclass(frozen=True, slots=True)
 class Lock:
     """The exact content of an environment.
 
     `platform` is conda's name for it, `python` the image's Python as "3.11", `created` the Debian suite's release
     date in seconds since 1970, `layers` in order, lowest first. `environment_sha256` is the `content_sha256` of the
-    environment file that the lock was made from. `digest` names all of this.
+    environment file that the lock was made from. `digest` names all of this. `conda` is set where the lock has a conda
+    part. `format` is the number of the image format that the image is built in.
     """
 
     environment: str
@@ -95,6 +127,8 @@ class Lock:
     layers: tuple[PlannedLayer, ...]
     environment_sha256: str
     digest: str
+    conda: LockedConda | None = None
+    format: int = 1
 
     def artifact(self, purl: str) -> Artifact:
         """The artifact named `purl`.
@@ -130,6 +164,24 @@ class PythonPart:
 
 
 @dataclass(frozen=True, slots=True)
+class CondaPart:
+    """The conda packages that a person asks for: `packages` (match specs) of `channels`, or what a file says.
+
+    `specification` is the path of a conda `environment.yml`, `lock` that of a conda-lock file that somebody else's
+    tools wrote and that is taken as it is; both are empty where the TOML itself names packages. `virtual` are the
+    virtual packages that the solver takes as given, as pairs (`__glibc`, "2.36").
+    """
+
+    channels: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    specification: str = ""
+    lock: str = ""
+    virtual: tuple[tuple[str, str], ...] = ()
+    prefix: str = DEFAULT_PREFIX
+    allowed: Allowed = Allowed()
+
+
+@dataclass(frozen=True, slots=True)
 class Sources:
     """Where bytes may come from when neither the store nor the machine's own clients have them.
 
@@ -148,6 +200,7 @@ class Environment:
     """What an image holds, as a person wrote it in `containers/images/<name>.toml`.
 
     `content_sha256` is over all but `[sources]` and comments: where bytes come from does not change what they are.
+    `format` is the image format's number, for old images.
     """
 
     name: str
@@ -157,3 +210,5 @@ class Environment:
     pypi: PythonPart
     sources: Sources
     content_sha256: str
+    conda: CondaPart | None = None
+    format: int = 1

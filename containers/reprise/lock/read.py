@@ -1,34 +1,30 @@
-"""Read an environment's TOML and a lock's files, with the standard library alone (it is quick to import)."""
+"""Read a lock's files, with the standard library alone (it is quick to import)."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reprise.lock.conda_address import conda_purl
+from reprise.lock.environment import read_environment
 from reprise.lock.model import (
     CONDA_LOCK,
     DEBIAN_LOCK,
     FORMAT,
     LAYER_PLAN,
-    PLATFORM,
+    Allowed,
     Artifact,
-    DebianPart,
-    Environment,
     Lock,
+    LockedConda,
     PlannedLayer,
-    PythonPart,
-    Sources,
 )
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError
 
-_NAME = re.compile(r"[a-z0-9]+([._-][a-z0-9]+)*")
-_PYTHON = re.compile(r"3\.\d+")
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -58,10 +54,12 @@ def read_lock(folder: Path, environment: Path | None = None) -> Lock:
             platform=platform,
             python=metadata["custom_metadata"]["python"],
             created=int(debian["created"]),
-            artifacts=(*map(_deb, debian["packages"]), *map(_wheel, conda["package"])),
+            artifacts=(*map(_deb, debian["packages"]), *map(_conda_lock_entry, conda["package"])),
             layers=tuple(PlannedLayer(each["name"], tuple(each["artifacts"])) for each in plan["layers"]),
             environment_sha256=content,
             digest=sha256_digest(canonical_json({**files, "environment.toml": content})),
+            conda=_locked_conda(metadata["custom_metadata"]),
+            format=int(metadata["custom_metadata"].get("format", "1")),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
@@ -111,99 +109,20 @@ def _deb(entry: Mapping[str, Any]) -> Artifact:
     return Artifact(entry["purl"], entry["sha256"], "main", entry["path"], int(entry["size"]))
 
 
-def _wheel(entry: Mapping[str, Any]) -> Artifact:
-    return Artifact(entry["url"], entry["hash"].get("sha256") or "", entry["category"])
+def _conda_lock_entry(entry: Mapping[str, Any]) -> Artifact:
+    sha256 = entry["hash"].get("sha256") or ""
+    if entry["manager"] == "conda":
+        return Artifact(conda_purl(entry["url"]), sha256, entry["category"], entry["url"])
+    return Artifact(entry["url"], sha256, entry["category"])
 
 
-def read_environment(path: Path) -> Environment:
-    """The environment that a person wrote at `path`.
-
-    Raises:
-        NotFoundError: there is no such file.
-        InputError: it is not TOML, or a key is unknown, missing or of the wrong type.
-    """
-    try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise NotFoundError(f"environment file {path} does not exist") from error
-    except ValueError as error:
-        raise InputError(f"{path} is not TOML: {error}") from error
-    table = _Table(path, "", document)
-    debian, pypi = table.table("debian"), table.table("pypi")
-    sources = table.table("sources", required=False)
-    environment = Environment(
-        name=table.text("name", pattern=_NAME),
-        python=table.text("python", pattern=_PYTHON),
-        platform=table.text("platform"),
-        debian=DebianPart(debian.text("suite"), debian.texts("packages"), debian.texts("assume", required=False)),
-        pypi=PythonPart(pypi.texts("requirements"), pypi.texts("build", required=False)),
-        sources=Sources(
-            tuple(_beside(path, each) for each in sources.texts("find_links", required=False)),
-            _beside(path, sources.text("debian_mirror", required=False)),
-            tuple(_beside(path, each) for each in sources.texts("directories", required=False)),
-        ),
-        content_sha256=_content_sha256(path, document),
+def _locked_conda(custom: Mapping[str, str]) -> LockedConda | None:
+    if "prefix" not in custom:
+        return None
+    allowed = json.loads(custom.get("allow", "{}"))
+    return LockedConda(
+        custom["prefix"],
+        custom.get("site_packages", ""),
+        tuple(sorted(json.loads(custom.get("virtual_packages", "{}")).items())),
+        Allowed(tuple(allowed.get("post_link", ())), tuple(sorted(allowed.get("clobbers", {}).items()))),
     )
-    for each in (table, debian, pypi, sources):
-        each.refuse_others()
-    if environment.platform != PLATFORM:
-        raise InputError(f"{path}: platform is {environment.platform!r}, only {PLATFORM!r} is supported")
-    return environment
-
-
-def _beside(path: Path, place: str) -> str:
-    """An address as it is; a folder relative to the one that the file at `path` is in."""
-    return place if not place or "://" in place else str((path.parent / Path(place).expanduser()).absolute())
-
-
-def _content_sha256(path: Path, document: dict[str, Any]) -> str:
-    content = {key: value for key, value in document.items() if key != "sources"}
-    try:
-        return hashlib.sha256(canonical_json(content)).hexdigest()
-    except TypeError as error:
-        raise InputError(f"{path} holds a value of an unknown kind: {error}") from error
-
-
-class _Table:
-    """One table of a TOML file: its keys are asked for one by one, and those that nobody asked for are refused."""
-
-    def __init__(self, path: Path, name: str, content: dict[str, Any]) -> None:
-        self._path, self._name, self._content = path, name, content
-        self._known: list[str] = []
-
-    def text(self, key: str, *, required: bool = True, pattern: re.Pattern[str] | None = None) -> str:
-        value = self._value(key, required, "")
-        if not isinstance(value, str):
-            raise InputError(f"{self._place(key)} is {value!r}, expected a text")
-        if pattern is not None and not pattern.fullmatch(value):
-            raise InputError(f"{self._place(key)} is {value!r}, expected the form {pattern.pattern}")
-        return value
-
-    def texts(self, key: str, *, required: bool = True) -> tuple[str, ...]:
-        value = self._value(key, required, [])
-        if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
-            raise InputError(f"{self._place(key)} is {value!r}, expected a list of texts")
-        return tuple(value)
-
-    def table(self, key: str, *, required: bool = True) -> _Table:
-        value = self._value(key, required, {})
-        if not isinstance(value, dict):
-            raise InputError(f"{self._place(key)} is {value!r}, expected a table")
-        return _Table(self._path, key, value)
-
-    def refuse_others(self) -> None:
-        from difflib import get_close_matches
-
-        for key in self._content:
-            if key not in self._known:
-                near = get_close_matches(key, self._known, n=1) or self._known
-                raise InputError(f"{self._place(key)} is not known", hint=f"did you mean: {', '.join(near)}?")
-
-    def _value(self, key: str, required: bool, default: object) -> object:
-        self._known.append(key)
-        if required and key not in self._content:
-            raise InputError(f"{self._place(key)} is missing")
-        return self._content.get(key, default)
-
-    def _place(self, key: str) -> str:
-        return f"{self._path}: {f'{self._name}.{key}' if self._name else key}"

@@ -11,6 +11,7 @@ from typing import Any
 
 from reprise.events import OnEvent, ignore
 from reprise.lock import debian, pypi
+from reprise.lock.environment import read_environment
 from reprise.lock.model import (
     CONDA_LOCK,
     CONDA_SPEC,
@@ -23,7 +24,7 @@ from reprise.lock.model import (
 )
 from reprise.lock.pip_client import remote_sizes
 from reprise.lock.plan import plan_layers
-from reprise.lock.read import read_environment, read_lock
+from reprise.lock.read import read_lock
 from reprise.lock.target import target_of
 from reprise_trainer.errors import StorageError, SystemFailureError
 
