@@ -24,7 +24,7 @@ def conda_purl(url: str) -> str:
     match = _CONDA_URL.fullmatch(unquote(url.partition("#")[0]))
     if match is None:
         raise ValueError(f"{url!r} is not the address of a conda package")
-    part = {key: quote(value, safe="") for key, value in match.groupdict().items()}
+    part = {key: quote(value, safe="/" if key == "channel" else "") for key, value in match.groupdict().items()}
     return (
         f"pkg:conda/{part['name']}@{part['version']}"
         f"?build={part['build']}&channel={part['channel']}&subdir={part['subdir']}&type={part['type']}"
