@@ -129,11 +129,13 @@ RunOnce = Callable[..., Ran]
 def run_once(snapshot: OpenSnapshot, tmp_path: Path) -> RunOnce:
     """Run a configuration in a process of its own, under its profile."""
 
-    def call(config: str = CONFIG, *, changes: Mapping[str, str] = {}, prefix: tuple[str, ...] = ()) -> Ran:
+    def call(
+        config: str = CONFIG, *, changes: Mapping[str, str] = {}, prefix: tuple[str, ...] = (), timeout: int = 300
+    ) -> Ran:
         output = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
         argv = [*prefix, *command(config, snapshot, output)]
         process = subprocess.run(
-            argv, check=False, env=environment(changes), capture_output=True, text=True, timeout=300
+            argv, check=False, env=environment(changes), capture_output=True, text=True, timeout=timeout
         )
         result = json.loads(process.stdout.splitlines()[-1]) if process.returncode == 0 else {}
         return Ran(process.returncode, process.stderr, result, output)

@@ -20,9 +20,12 @@ def main() -> int:
     request = Request(config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output))
     outcome = run(request, lambda event: print(json.dumps(event), flush=True), where=path)
 
-    import torch
+    found = {}
+    if outcome.backend == "torch":
+        import torch
 
-    threads_found = [torch.get_num_threads(), torch.get_num_interop_threads()]
+        found["threads"] = [torch.get_num_threads(), torch.get_num_interop_threads()]
+        found["capability"] = torch.backends.cpu.get_cpu_capability()
     print(
         json.dumps(
             {
@@ -31,8 +34,7 @@ def main() -> int:
                 "checkpoints": outcome.trained.checkpoints,
                 "metrics": outcome.evaluation.metrics(),
                 "workers": outcome.workers,
-                "threads": threads_found,
-                "capability": torch.backends.cpu.get_cpu_capability(),
+                **found,
             }
         )
     )

@@ -26,3 +26,16 @@ def test_portable_gives_the_same_bits_on_an_emulated_cpu(run_once: RunOnce, cpu:
     emulated = run_once(SHORT, changes=switches, prefix=emulator)
     assert emulated.code == 0, emulated.error
     assert emulated.bits == run_once(SHORT).bits
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("cpu", ["Haswell", "EPYC"])  # jaxlib is compiled for AVX, which Nehalem lacks
+def test_portable_gives_the_same_bits_in_jax_on_an_emulated_cpu(run_once: RunOnce, cpu: str) -> None:
+    config = SHORT.replace("steps = 4", 'backend = "jax"\nsteps = 2')
+    switches = PROFILES["portable"].switches(1)
+    emulated = run_once(
+        config, changes=switches, prefix=(program("qemu-x86_64", "qemu-user"), "-cpu", cpu), timeout=1000
+    )
+    assert emulated.code == 0, emulated.error
+    assert emulated.bits == run_once(config).bits

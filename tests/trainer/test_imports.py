@@ -43,9 +43,10 @@ def test_folders_import_in_one_direction(folder: str) -> None:
         assert used & FOLDERS.keys() <= allowed, path
 
 
-def test_only_the_torch_modules_import_torch() -> None:
-    users = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if "torch" in imports(path)}
-    assert users == {"backends/torch_backend.py", "backends/torch_models.py"}
+@pytest.mark.parametrize("framework", ["torch", "jax"])
+def test_only_its_own_modules_import_a_framework(framework: str) -> None:
+    users = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if framework in imports(path)}
+    assert users == {f"backends/{framework}_backend.py", f"backends/{framework}_models.py"}
 
 
 @pytest.mark.parametrize(

@@ -64,7 +64,8 @@ def test_every_switch_is_looked_at(profile) -> None:  # type: ignore[no-untyped-
 def test_the_table_names_threads_instruction_sets_and_the_marker(profile) -> None:  # type: ignore[no-untyped-def]
     table = profile.table(3)["environment"]
     assert table["OMP_NUM_THREADS"] == table["MKL_NUM_THREADS"] == table["OPENBLAS_NUM_THREADS"] == "3"
-    assert {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OPENBLAS_CORETYPE"} <= table.keys()
+    assert {"ATEN_CPU_CAPABILITY", "ONEDNN_MAX_CPU_ISA", "MKL_CBWR", "OPENBLAS_CORETYPE", "XLA_FLAGS"} <= table.keys()
+    assert table["NPROC"] == "3"
     assert table[MARKER] == profile.name
 
 

@@ -103,6 +103,18 @@ def test_portable_is_a_profile_of_its_own(run_once: RunOnce, reference: Path) ->
     assert first.result["state"] != state(reference)
 
 
+def test_jax_gives_the_same_bits_whatever_should_not_matter(run_once: RunOnce) -> None:
+    config = CONFIG.replace("epochs = 3", 'backend = "jax"\nsteps = 12')
+    first = run_once(config)
+    assert first.code == 0, first.error
+    assert first.result["metrics"]["total"] == 70
+    changes = {"NPROC": "7", "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2", "JAX_ENABLE_X64": "1", "PYTHONHASHSEED": "9"}
+    others = [run_once(config, changes=changes), run_once(config, prefix=("taskset", "-c", "0"))]
+    assert [each.bits for each in others] == [first.bits] * 2, [each.error for each in others]
+    portable = run_once(config.replace('name = "small"', 'name = "small"\nprofile = "portable"'))
+    assert portable.code == 0 and portable.result["state"] != first.result["state"], portable.error
+
+
 def test_a_switch_that_does_not_stay_set_refuses(run_once: RunOnce) -> None:
     ran = run_once(changes={MARKER: "x86-64-v3", "ATEN_CPU_CAPABILITY": "default"})
     assert ran.code == 78

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise_trainer.data.philox import stream_key, uniform
+from reprise_trainer.backends.interface import ShardKey
+from reprise_trainer.data.philox import stream_key, uniform, words
 
 KERNEL = 3
 """Extent of a convolution's square kernel; padded by 1, so that only pooling shrinks an image."""
@@ -88,6 +89,25 @@ def initial_values(model: Model, seed: int) -> dict[str, NDArray[np.float32]]:
         else:
             values[each.name] = np.zeros(each.shape, np.float32)
     return values
+
+
+def hidden_widths(model: Model) -> tuple[int, ...]:
+    """Widths of the hidden dense layers, whose outputs dropout acts on."""
+    return (model.hidden,) if isinstance(model, Cnn) else model.hidden
+
+
+def kept_by_dropout(model: Model, key: ShardKey, layer: int, records: int) -> NDArray[np.bool_]:
+    """Which outputs of hidden dense layer `layer` (1, 2, …) a shard keeps; each goes with probability `model.dropout`.
+
+    Drawn by our own generator, to 32 bits, so that every backend drops the same ones.
+
+    Returns:
+        bool array of shape (records, width).
+    """
+    width = hidden_widths(model)[layer - 1]
+    stream = stream_key(key.seed, "dropout", key.step, key.shard, layer)
+    kept = words(stream, records * width) >= np.uint32(int(model.dropout * 2**32))
+    return kept.reshape(records, width)
 
 
 def _layer(name: str, shape: tuple[int, ...], inputs: int) -> list[Parameter]:

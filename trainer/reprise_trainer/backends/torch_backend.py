@@ -1,9 +1,7 @@
 """PyTorch behind the backend interface.
 
-Gradients come from autograd, a shard at a time. The optimizers' arithmetic is ours: plain tensor operations in a fixed
-order, one rounding each (no `alpha=`, `addcmul`, `lerp`: they may fuse a multiplication with an addition, and then the
-bits depend on the instruction set), so that the optimizer's tensors are named, known, and another backend can have the
-same.
+Gradients come from autograd, a shard at a time. The optimizers' arithmetic is ours (`update`), on plain tensors: no
+`alpha=`, `addcmul`, `lerp`, which may fuse a multiplication with an addition.
 """
 
 from __future__ import annotations
@@ -17,22 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reprise_trainer.backends.interface import (
-    AdamW,
-    Loss,
-    Optimizer,
-    Predictions,
-    Sgd,
-    ShardKey,
-    Tensors,
-)
+from reprise_trainer.backends.interface import Loss, Optimizer, Predictions, ShardKey, Tensors
 from reprise_trainer.backends.models import Model, parameters
+from reprise_trainer.backends.state_tensors import from_tensors, moments_of, to_tensors
 from reprise_trainer.backends.torch_models import record_losses, scores
+from reprise_trainer.backends.update import Rounded, update
 from reprise_trainer.data.batches import Fields
-from reprise_trainer.errors import InputError, SystemFailureError
-
-STEP = "step"
-_MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {Sgd: ("velocity",), AdamW: ("mean", "square")}
+from reprise_trainer.errors import SystemFailureError
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,10 +77,10 @@ class TorchBackend:
 
     def initial(self, values: Tensors) -> TorchState:
         """See `Backend.initial`."""
-        model = {name: torch.from_numpy(values[name].copy()) for name in self._shapes}
+        model = _copied({name: values[name] for name in self._shapes})
         moments = {
             moment: {name: torch.zeros(shape) for name, shape in self._shapes.items()}
-            for moment in _MOMENTS[type(self._optimizer)]
+            for moment in moments_of(self._optimizer)
         }
         return TorchState(0, model, moments)
 
@@ -126,7 +115,8 @@ class TorchBackend:
         moments: dict[str, dict[str, Tensor]] = {moment: {} for moment in state.moments}
         for (name, value), gradient in zip(state.model.items(), sums.gradients, strict=True):
             old = {moment: tensors[name] for moment, tensors in state.moments.items()}
-            model[name], new = _update(self._optimizer, value, gradient / sums.weight, old, rate, step)
+            mean = _ROUNDED.divide(gradient, sums.weight)
+            model[name], new = update(self._optimizer, value, mean, old, rate=rate, step=step, rounded=_ROUNDED)
             for moment, tensor in new.items():
                 moments[moment][name] = tensor
         return TorchState(step, model, moments)
@@ -140,57 +130,28 @@ class TorchBackend:
 
     def export(self, state: TorchState) -> dict[str, NDArray[Any]]:
         """See `Backend.export`."""
-        tensors: dict[str, NDArray[Any]] = {STEP: np.array(state.step, np.int64)}
-        tensors |= {f"model/{name}": value.numpy().copy() for name, value in state.model.items()}
-        for moment, values in state.moments.items():
-            tensors |= {f"optimizer/{moment}/{name}": value.numpy().copy() for name, value in values.items()}
-        return tensors
+        moments = {moment: _arrays(values) for moment, values in state.moments.items()}
+        return to_tensors(state.step, _arrays(state.model), moments)
 
     def load(self, tensors: Tensors) -> TorchState:
         """See `Backend.load`."""
-        moments = _MOMENTS[type(self._optimizer)]
-        prefixes = ["model", *(f"optimizer/{moment}" for moment in moments)]
-        expected = {f"{prefix}/{name}": shape for prefix in prefixes for name, shape in self._shapes.items()}
-        for name in sorted({STEP, *expected} ^ set(tensors)):
-            raise InputError(f"the state's tensor {name!r} is {'unknown here' if name in tensors else 'missing'}")
-        for name, shape in expected.items():
-            if tensors[name].shape != shape or tensors[name].dtype != np.float32:
-                found = f"{tensors[name].dtype} {tensors[name].shape}"
-                raise InputError(f"the state's tensor {name!r} is {found}, expected float32 {shape}")
-        groups = [
-            {name: torch.from_numpy(tensors[f"{prefix}/{name}"].copy()) for name in self._shapes} for prefix in prefixes
-        ]
-        return TorchState(int(tensors[STEP]), groups[0], dict(zip(moments, groups[1:], strict=True)))
+        step, model, moments = from_tensors(tensors, self._shapes, self._optimizer)
+        return TorchState(step, _copied(model), {moment: _copied(values) for moment, values in moments.items()})
 
 
-def integer_power(base: float, exponent: int) -> float:
-    """`base ** exponent` by squaring: multiplications alone, so that no mathematical library decides its bits."""
-    result = 1.0
-    while exponent:
-        if exponent & 1:
-            result *= base
-        base, exponent = base * base, exponent >> 1
-    return result
+def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
 
 
-def _update(
-    optimizer: Optimizer, value: Tensor, gradient: Tensor, old: Mapping[str, Tensor], rate: float, step: int
-) -> tuple[Tensor, dict[str, Tensor]]:
-    """One parameter's new value and moments."""
-    match optimizer:
-        case Sgd(momentum, decay):
-            velocity = old["velocity"] * momentum + gradient + value * decay
-            return value - velocity * rate, {"velocity": velocity}
-        case AdamW(beta1, beta2, epsilon, decay):
-            mean = old["mean"] * beta1 + gradient * (1.0 - beta1)
-            square = old["square"] * beta2 + (gradient * gradient) * (1.0 - beta2)
-            # float32 sqrt goes through a vector library that does not round exactly and differs between CPU makers;
-            # float64 sqrt followed by one narrowing is the same everywhere.
-            root = (square / (1.0 - integer_power(beta2, step))).double().sqrt().float()
-            change = (mean / (1.0 - integer_power(beta1, step))) / (root + epsilon)
-            return value - value * (rate * decay) - change * rate, {"mean": mean, "square": square}
+def _copied(arrays: Tensors) -> dict[str, Tensor]:
+    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
 
 
 def _tensors(fields: Fields) -> tuple[Tensor, Tensor]:
     """Images uint8 (records, height, width) and labels int64 (records,)."""
     return torch.from_numpy(np.ascontiguousarray(fields["image"])), torch.from_numpy(fields["label"].astype(np.int64))
+
+
+# float32 sqrt goes through a vector library that does not round exactly and differs between CPU makers; float64 sqrt
+# followed by one narrowing is the same everywhere, and rounded exactly.
+_ROUNDED = Rounded(sqrt=lambda x: x.double().sqrt().float(), divide=lambda x, number: x / number)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from reprise_trainer.backends.interface import ShardKey
-from reprise_trainer.backends.models import KERNEL, POOL, Cnn, Model
-from reprise_trainer.data.philox import stream_key, words
+from reprise_trainer.backends.models import KERNEL, POOL, Cnn, Model, hidden_widths, kept_by_dropout
 
 
 def scores(model: Model, values: Mapping[str, Tensor], images: Tensor, key: ShardKey | None) -> Tensor:
@@ -32,21 +30,15 @@ def scores(model: Model, values: Mapping[str, Tensor], images: Tensor, key: Shar
             weight, bias = values[f"conv{number}.weight"], values[f"conv{number}.bias"]
             x = functional.max_pool2d(functional.conv2d(x, weight, bias, padding=KERNEL // 2), POOL).relu()
     x = x.flatten(1)
-    layers = 2 if isinstance(model, Cnn) else len(model.hidden) + 1
+    layers = len(hidden_widths(model)) + 1
     for number in range(1, layers):
         x = functional.linear(x, values[f"dense{number}.weight"], values[f"dense{number}.bias"]).relu()
         if key is not None and model.dropout > 0:
-            x = _dropout(x, model.dropout, key, number)
+            kept = torch.from_numpy(kept_by_dropout(model, key, number, len(x)))
+            x = x * kept * (1.0 / (1.0 - model.dropout))
     return functional.linear(x, values[f"dense{layers}.weight"], values[f"dense{layers}.bias"])
 
 
 def record_losses(scores: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of each record: float32 (records,), from scores (records, classes) and int64 labels."""
     return functional.cross_entropy(scores, labels, reduction="none")
-
-
-def _dropout(x: Tensor, rate: float, key: ShardKey, layer: int) -> Tensor:
-    """Zero each element with probability `rate` (to 32 bits) and scale the rest; drawn by our own generator."""
-    stream = stream_key(key.seed, "dropout", key.step, key.shard, layer)
-    kept = words(stream, x.numel()) >= np.uint32(int(rate * 2**32))
-    return x * torch.from_numpy(kept.reshape(x.shape)) * (1.0 / (1.0 - rate))

@@ -78,7 +78,7 @@ class AdamWSection(_Rule):
 
 
 class TrainSection(_Section):
-    backend: Literal["torch"] = Field(default="torch", description="Numeric framework.")
+    backend: Literal["torch", "jax"] = Field(default="torch", description="Numeric framework: `torch` or `jax`.")
     epochs: int | None = Field(default=None, ge=1, description="Length of the run in epochs; or give steps.")
     steps: int | None = Field(default=None, ge=1, description="Length of the run in steps; or give epochs.")
     batch_size: int = Field(ge=1, le=2**20, description="Records a step, over all logical shards.")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Sgd
 from reprise_trainer.backends.models import Cnn, Mlp, Model
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
-from reprise_trainer.errors import RefusedError
+from reprise_trainer.errors import RefusedError, SystemFailureError
 from reprise_trainer.training.config import AdamWSection, CnnSection, DataSection, RunConfig, SgdSection
 
 TRAIN_SPLIT = "train"
@@ -56,8 +56,20 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
 
 
 def make_backend(name: str, plan: Plan) -> Backend:
-    """The backend called `name`, for the plan's model and optimizer. Loads the framework: set the profile before."""
-    return _BACKENDS[name](plan)
+    """The backend called `name`, for the plan's model and optimizer. Loads the framework: set the profile before.
+
+    Raises:
+        SystemFailureError: the image does not hold the framework, or it does not run on this CPU.
+    """
+    try:
+        return _BACKENDS[name](plan)
+    except ModuleNotFoundError as error:
+        raise SystemFailureError(
+            f"backend {name!r} cannot be loaded: this environment has no {error.name}",
+            hint="Name an environment that holds it (run.environment), or another train.backend.",
+        ) from error
+    except RuntimeError as error:  # jaxlib says so when the CPU lacks an instruction set that it was compiled for
+        raise SystemFailureError(f"backend {name!r} does not start here: {error}") from error
 
 
 def _torch(plan: Plan) -> Backend:
@@ -66,7 +78,13 @@ def _torch(plan: Plan) -> Backend:
     return TorchBackend(plan.model, plan.optimizer)
 
 
-_BACKENDS: Mapping[str, Callable[[Plan], Backend]] = {"torch": _torch}
+def _jax(plan: Plan) -> Backend:
+    from reprise_trainer.backends.jax_backend import JaxBackend
+
+    return JaxBackend(plan.model, plan.optimizer)
+
+
+_BACKENDS: Mapping[str, Callable[[Plan], Backend]] = {"torch": _torch, "jax": _jax}
 
 
 def _require_provenance(data: DataSection, snapshot: Snapshot) -> None:

@@ -35,14 +35,15 @@ class Profile:
     """One row of the table.
 
     `environment` holds variables that the libraries read while loading; `{threads}` stands for the number of threads.
-    `torch` holds what the backend sets or finds set in the process. `promise` says where equal bits are promised.
+    `backends` holds, for each backend, what it sets or finds set in the process. `promise` says where equal bits are
+    promised.
     """
 
     name: str
     promise: str
     cpu_flags: tuple[str, ...]
     environment: Mapping[str, str]
-    torch: Mapping[str, str]
+    backends: Mapping[str, Mapping[str, str]]
 
     def switches(self, threads: int) -> dict[str, str]:
         """The environment variables of this profile for a number of threads, with the marker."""
@@ -51,7 +52,8 @@ class Profile:
 
     def table(self, threads: int) -> dict[str, dict[str, str]]:
         """Everything that the profile sets, for the run record."""
-        return {"environment": self.switches(threads), "torch": {**self.torch, "threads": str(threads)}}
+        backends = {name: {**values, "threads": str(threads)} for name, values in self.backends.items()}
+        return {"environment": self.switches(threads), **backends}
 
 
 _THREADS = {
@@ -61,7 +63,14 @@ _THREADS = {
     "OMP_DYNAMIC": "FALSE",  # else a library may use fewer threads when the machine is busy: other partial sums
     "MKL_DYNAMIC": "FALSE",
     "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # never bfloat16 where float32 was asked for
+    "NPROC": "{threads}",  # XLA sizes its pool by it, and cuts reductions by the pool
+    "JAX_PLATFORMS": "cpu",
+    "JAX_ENABLE_X64": "0",
+    "JAX_THREEFRY_PARTITIONABLE": "1",  # the other value is another random stream for the same key
 }
+
+_JAX = MappingProxyType({"platform": "cpu", "x64": "false"})
+_XLA_FLAGS = "--xla_cpu_enable_fast_math=false --xla_cpu_max_isa="
 
 PROFILES: Mapping[str, Profile] = MappingProxyType(
     {
@@ -77,9 +86,10 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                     "ONEDNN_MAX_CPU_ISA": "AVX2",
                     "MKL_CBWR": "AVX2",  # taken on Intel's CPUs; others ignore every value but COMPATIBLE
                     "OPENBLAS_CORETYPE": "Haswell",
+                    "XLA_FLAGS": f"{_XLA_FLAGS}AVX2",
                 }
             ),
-            torch=MappingProxyType({"capability": "AVX2", "mkldnn": "true"}),
+            backends=MappingProxyType({"torch": {"capability": "AVX2", "mkldnn": "true"}, "jax": _JAX}),
         ),
         "portable": Profile(
             name="portable",
@@ -92,9 +102,10 @@ PROFILES: Mapping[str, Profile] = MappingProxyType(
                     "ONEDNN_MAX_CPU_ISA": "SSE41",
                     "MKL_CBWR": "COMPATIBLE",
                     "OPENBLAS_CORETYPE": "Nehalem",
+                    "XLA_FLAGS": f"{_XLA_FLAGS}SSE4_2",
                 }
             ),
-            torch=MappingProxyType({"capability": "DEFAULT", "mkldnn": "true"}),
+            backends=MappingProxyType({"torch": {"capability": "DEFAULT", "mkldnn": "true"}, "jax": _JAX}),
         ),
     }
 )

@@ -65,7 +65,7 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml") -> Outcome:
 
     plan = make_plan(config, source)
     backend = make_backend(config.train.backend, plan)
-    backend.prepare(PROFILES[config.run.profile].torch, config.run.threads)
+    backend.prepare(PROFILES[config.run.profile].backends[backend.name], config.run.threads)
 
     header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed)
     ledger = LedgerWriter(request.output / FILE_NAME, header)
