@@ -38,10 +38,13 @@ HOST = {
         "train",
         "trust",
     ),
+    "bom": ("audit", "build", "image", "lock", "store", "trust"),
+    "vulnerabilities": ("audit", "environments", "lock", "project", "store"),
+    "outdated": ("artifacts", "lock", "store", "vulnerabilities"),
     "demo": ("audit", "environments", "events", "project", "store", "train", "trust"),
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
-        "artifacts",
+        *("artifacts", "bom", "outdated", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

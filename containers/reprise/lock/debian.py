@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -49,19 +50,35 @@ def solve(part: DebianPart, mirror: str = "", trust: str = "") -> DebianSolution
         UnavailableError: no mirror is known, or it does not answer.
         InputError: apt can't satisfy the packages.
     """
+    with _suite(part.suite, mirror, trust) as apt:
+        apt.assume(part.assume)
+        return DebianSolution(part.suite, apt.release_date(), tuple(apt.resolve(part.packages)))
+
+
+def newest_versions(suite: str, names: Sequence[str], mirror: str = "", trust: str = "") -> dict[str, str]:
+    """The version that the main component of `suite` has now of each package; those that it lost are left out.
+
+    Args, Raises: as for `solve`.
+    """
+    with _suite(suite, mirror, trust) as apt:
+        return {fields["Package"]: fields["Version"] for fields in apt.known(names)}
+
+
+@contextmanager
+def _suite(suite: str, mirror: str, trust: str) -> Iterator[_PrivateApt]:
+    """apt with this suite's package lists in a temporary root of its own."""
     if shutil.which("apt-get") is None:
         raise SystemFailureError("apt-get is not on this machine", hint="solve the lock on Debian or Ubuntu")
-    mirror = mirror or next(iter(configured_mirrors(part.suite)), "")
+    mirror = mirror or next(iter(configured_mirrors(suite)), "")
     if not mirror:
         raise UnavailableError(
-            f"apt on this machine has no mirror of Debian {part.suite}",
+            f"apt on this machine has no mirror of Debian {suite}",
             hint="set debian_mirror in the [sources] of the environment's TOML",
         )
     with tempfile.TemporaryDirectory(prefix="reprise-apt-") as folder:
-        apt = _PrivateApt(Path(folder), mirror, part.suite, trust or _debian_keys())
+        apt = _PrivateApt(Path(folder), mirror, suite, trust or _debian_keys())
         apt.update()
-        apt.assume(part.assume)
-        return DebianSolution(part.suite, apt.release_date(), tuple(apt.resolve(part.packages)))
+        yield apt
 
 
 def _debian_keys() -> str:
@@ -132,11 +149,15 @@ class _PrivateApt:
         for fields in sorted(self._show(chosen), key=lambda fields: fields["Package"]):
             yield _artifact(fields, self._suite)
 
-    def _show(self, names: Sequence[str]) -> list[dict[str, str]]:
+    def known(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """The stanzas of those packages that the suite has."""
         answer = self._run("apt-cache", "show", "--no-all-versions", *names)
-        entries = [_fields(entry) for entry in answer.stdout.split("\n\n") if entry.strip()]
+        return [_fields(entry) for entry in answer.stdout.split("\n\n") if entry.strip()]
+
+    def _show(self, names: Sequence[str]) -> list[dict[str, str]]:
+        entries = self.known(names)
         missing = {name.partition("=")[0] for name in names} - {fields["Package"] for fields in entries}
-        if answer.returncode != 0 or missing:
+        if missing:
             raise InputError(f"Debian {self._suite} has no package {', '.join(sorted(missing)) or '?'}")
         return entries
 

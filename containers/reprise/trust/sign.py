@@ -7,6 +7,9 @@ the clock, and no reader needs it.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.store import Store
@@ -43,12 +46,36 @@ def sign_image(store: Store, digest: str, name: str, key: ec.EllipticCurvePrivat
     Raises:
         NotFoundError: the store does not hold the image.
     """
+    return attest(store, digest, name, key, IMAGE_SIGNATURE, {})
+
+
+def attest(
+    store: Store,
+    digest: str,
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    predicate_type: str,
+    predicate: Mapping[str, Any],
+) -> str:
+    """Sign a statement about an image and keep it beside the image, unless this key has signed the same already.
+
+    Args:
+        store, digest, name, key: as for `sign_image`.
+        predicate_type: a URI; `predicate` is what is said, as canonical JSON takes it.
+
+    Returns:
+        The digest of the referrer manifest.
+
+    Raises:
+        NotFoundError: the store does not hold the image.
+    """
     store.read(digest)
     for referrer, bundle in stored_bundles(store, digest):
-        if _is_signature_by(bundle, digest, key.public_key()):
+        said = _statement_by(bundle, key.public_key())
+        if said and said.is_about(digest) and (said.predicate_type, said.predicate) == (predicate_type, predicate):
             return referrer
-    bundle = sign_statement(key, make_statement(name, digest, IMAGE_SIGNATURE, {}))
-    return attach_bundle(store, digest, bundle, IMAGE_SIGNATURE)
+    bundle = sign_statement(key, make_statement(name, digest, predicate_type, predicate))
+    return attach_bundle(store, digest, bundle, predicate_type)
 
 
 def attach_bundle(store: Store, subject: str, bundle: bytes, predicate_type: str) -> str:
@@ -106,9 +133,8 @@ def signed_digest(store: Store, digest: str, policy: Policy) -> str:
     return next(subject.digest for subject in statement.subjects if subject.digest == digest)
 
 
-def _is_signature_by(bundle: bytes, digest: str, key: ec.EllipticCurvePublicKey) -> bool:
+def _statement_by(bundle: bytes, key: ec.EllipticCurvePublicKey) -> VerifiedStatement | None:
     try:
-        statement = verify_bundle(bundle, {"own": key})
+        return verify_bundle(bundle, {"own": key})
     except RepriseError:
-        return False
-    return statement.predicate_type == IMAGE_SIGNATURE and statement.is_about(digest)
+        return None
