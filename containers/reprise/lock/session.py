@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import mimetypes
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -79,7 +80,7 @@ class _FileAdapter(BaseAdapter):
             file = path.open("rb")
         except OSError:
             response.status_code, response.reason = 404, "Not Found"
-            response.raw = HTTPResponse(body=b"", status=404, preload_content=False)
+            response.raw = HTTPResponse(body=io.BytesIO(), status=404, preload_content=False)
             return response
         response.status_code, response.reason = 200, "OK"
         response.headers["Content-Type"] = mimetypes.guess_type(path.name)[0] or "application/octet-stream"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -59,7 +60,11 @@ def pypi_ages(artifacts: Sequence[Artifact], find_links: Sequence[str], target: 
             offered += answer.result()
         except UnavailableError as error:
             silent.append(error.message)
-    return [_age(each, offered, target) for each in artifacts], _shortened(silent)
+    by_name: dict[str, list[_Wheel]] = defaultdict(list)
+    for wheel in offered:
+        by_name[wheel.name].append(wheel)
+    tags = target.tags
+    return [_age(each, by_name[canonicalize_name(each.name)], tags) for each in artifacts], _shortened(silent)
 
 
 def _page(index: str, name: str) -> str:
@@ -107,14 +112,13 @@ def _parsed(files: Iterable[tuple[str, datetime | None, bool]]) -> Iterator[_Whe
         yield _Wheel(file_name, name, version, tags, aware, yanked)
 
 
-def _age(artifact: Artifact, offered: Sequence[_Wheel], target: Target) -> Age:
+def _age(artifact: Artifact, own: Sequence[_Wheel], tags: frozenset[Tag]) -> Age:
     locked = Version(artifact.version)
-    own = [each for each in offered if each.name == canonicalize_name(artifact.name)]
     released = next((each.uploaded for each in own if each.file_name == artifact.file_name and each.uploaded), None)
     fitting = [
         each
         for each in own
-        if each.tags & target.tags
+        if each.tags & tags
         and not each.yanked
         and (locked.is_prerelease or not each.version.is_prerelease)
         and Version(each.version.public) > Version(locked.public)  # `+cpu` is a build of the same release
