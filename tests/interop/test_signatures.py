@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
 
 import requests
 
+from reprise.bom.attest import CYCLONEDX
+from reprise.bom.contents import Package
+from reprise.bom.document import Subject, cyclonedx_document
+from reprise.bom.licences import Licences
+from reprise.lock.model import Artifact
 from reprise.store import Store
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
-from reprise.trust.sign import attach_bundle, sign_image
+from reprise.trust.sign import attach_bundle, attest, sign_image
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, read_public_key, sign_statement
 from reprise_trainer.identity.policy import all_hold, evaluate
 
@@ -58,6 +64,21 @@ def test_cosign_verifies_our_statements_of_other_types(
     attach_bundle(signed_image.store, signed_image.digest, bundle, kind)
     reference = registry.push(signed_image.store, signed_image.digest, "ours/attested")
     assert "payload" in cosign("verify-attestation", *cosign_key_options, "--type", kind, reference).stdout
+
+
+def test_cosign_verifies_our_bill_of_materials(
+    cosign: Any, registry: Any, signed_image: Any, cosign_key_options: Any
+) -> None:
+    store, digest = signed_image.store, signed_image.digest
+    package = Package(Artifact("pkg:pypi/alpha@1.0?file_name=a.whl", "a" * 64), Licences("MIT"), ())
+    bill = json.loads(cyclonedx_document(Subject("small", digest, 0, (package.artifact.purl,)), [package]))
+    attest(store, digest, "small", signed_image.key, CYCLONEDX, bill)
+    reference = registry.push(store, digest, "ours/bill")
+    printed = cosign("verify-attestation", *cosign_key_options, "--type", "cyclonedx", reference).stdout
+    statement = json.loads(base64.b64decode(json.loads(printed)["payload"]))
+    assert statement["predicate"] == bill and statement["subject"][0]["digest"]["sha256"] == digest.split(":")[1]
+    other = cosign("verify-attestation", *cosign_key_options, "--type", "spdxjson", reference, check=False)
+    assert other.returncode != 0
 
 
 def test_our_policy_holds_for_what_cosign_signed(cosign: Any, registry: Any, signed_image: Any, tmp_path: Path) -> None:

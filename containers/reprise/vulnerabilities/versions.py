@@ -39,7 +39,7 @@ def debian_key(version: str) -> tuple[int, list[Any], list[Any]]:
     if (colon and not epoch.isdecimal()) or not rest:
         raise ValueError(f"{version!r} is not a Debian version")
     upstream, _, revision = rest.rpartition("-") if "-" in rest else (rest, "", "")
-    return int(epoch or 0), _debian_part(upstream), _debian_part(revision)
+    return int(epoch or 0), _debian_part(upstream), _debian_part(revision or "0")
 
 
 def _debian_part(text: str) -> list[Any]:
