@@ -46,33 +46,22 @@ def command(
 
     Example: `reprise scan torch-cpu --database osv/ --fail-on high`
     """
-    import json
-    from dataclasses import replace
     from datetime import UTC, datetime
 
     from reprise.cli.output import print_json
-    from reprise.vulnerabilities.ignore import apply_ignored, read_ignored
-    from reprise.vulnerabilities.pip_audit import scan_with_service
+    from reprise.vulnerabilities.choose import Data, scan
+    from reprise.vulnerabilities.ignore import read_ignored
     from reprise.vulnerabilities.report import as_json as report_as_json
-    from reprise.vulnerabilities.sarif import sarif as sarif_log
-    from reprise.vulnerabilities.scan import scan_with_database
+    from reprise.vulnerabilities.sarif import write_sarif
     from reprise.vulnerabilities.target import find_lock
-    from reprise_trainer.durable import write_durably
 
     if (database is None) == (service is None):
         raise typer.BadParameter("name the data: either --database DIR or --service NAME")
-    decisions = read_ignored(ignore) if ignore else ()
+    data = Data(database, service or "pypi", service_url)
     lock = find_lock(target, project, store)
-    if database is not None:
-        report = scan_with_database(target, lock.artifacts, database)
-    else:
-        assert service is not None
-        report = scan_with_service(target, lock.artifacts, service, osv_url=service_url)
-    today = datetime.now(UTC).date()
-    report = replace(report, findings=tuple(apply_ignored(report.findings, decisions, today)))
+    report = scan(target, lock, data, read_ignored(ignore) if ignore else (), datetime.now(UTC).date())
     if sarif is not None:
-        log = sarif_log(report, f"locks/{lock.environment}")
-        write_durably(sarif, json.dumps(log, ensure_ascii=False, indent=2).encode() + b"\n")
+        write_sarif(report, f"locks/{lock.environment}", sarif)
     print_json(report_as_json(report)) if as_json else _print(report)
     if fail_on is not None and report.failing(fail_on):
         raise typer.Exit(1)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import reprise
@@ -10,6 +12,7 @@ from reprise.vulnerabilities.match import Finding
 from reprise.vulnerabilities.report import by_severity
 from reprise.vulnerabilities.scan import ScanReport
 from reprise.vulnerabilities.severity import Severity
+from reprise_trainer.durable import write_durably
 
 _LEVELS: dict[Severity, str] = {
     "unknown": "warning",
@@ -48,6 +51,16 @@ def sarif(report: ScanReport, lock_folder: str) -> dict[str, Any]:
         "version": "2.1.0",
         "runs": [{"tool": {"driver": driver}, "invocations": [invocation], "results": results}],
     }
+
+
+def write_sarif(report: ScanReport, lock_folder: str, path: Path) -> None:
+    """Write the SARIF log of one scan to `path`, whole or not at all.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    text = json.dumps(sarif(report, lock_folder), ensure_ascii=False, indent=2)
+    write_durably(path, text.encode() + b"\n")
 
 
 def _rule(finding: Finding) -> dict[str, Any]:

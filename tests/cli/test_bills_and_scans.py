@@ -1,11 +1,13 @@
-"""`reprise scan` and `reprise outdated` as a user meets them."""
+"""`reprise scan`, `reprise outdated`, and bills of materials at signing, as a user meets them."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
+from reprise.store import Store
 from tests.cli.conftest import Reprise
+from tests.interop.conftest import put_image
 
 ADVISORY = {
     "schema_version": "1.7.0",
@@ -68,3 +70,11 @@ def test_ages_are_told_although_no_place_answers(reprise: Reprise, project: Path
     assert done.code == 0 and "no answer: Debian bookworm" in done.err
     document = json.loads(done.out)
     assert {"torch", "libc6"} <= {each["name"] for each in document["packages"]} and document["silent"]
+
+
+def test_an_image_without_its_lock_is_signed_and_the_missing_bill_is_said(reprise: Reprise, tmp_path: Path) -> None:
+    put_image(Store.open(tmp_path / "store"), "small")
+    done = reprise("sign", "small", "--json")
+    assert done.code == 0 and "no bill of materials was signed" in done.err
+    assert "bill_of_materials" not in json.loads(done.out)
+    assert reprise("verify", "small").code == 0
