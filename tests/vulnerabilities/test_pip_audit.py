@@ -9,13 +9,15 @@ import json
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 from tests.vulnerabilities.conftest import CONDA, DEB, WHEEL, osv
 
-from reprise.vulnerabilities.pip_audit import scan_with_service
+from reprise.vulnerabilities.match import subject_of
+from reprise.vulnerabilities.pip_audit import read_answer, scan_with_service
 from reprise_trainer.errors import UnavailableError
 
 
@@ -70,6 +72,18 @@ def test_a_clean_answer_is_a_scan_without_findings() -> None:
     with osv_service({}) as (url, _):
         report = scan_with_service("small", (WHEEL,), "osv", osv_url=url)
     assert report.findings == () and report.covered == (("PyPI", 1),)
+
+
+def test_a_package_that_the_service_does_not_know_is_not_covered() -> None:
+    other = replace(WHEEL, purl=WHEEL.purl.replace("small-thing", "known"))
+    subjects = [subject for each in (WHEEL, other) if (subject := subject_of(each))]
+    known = {"name": "known", "version": "2.0.1", "vulns": [{"id": "TEST-2026-1", "fix_versions": [], "aliases": []}]}
+    skipped = {"name": "small-thing", "skip_reason": "not found on the index"}
+    report = read_answer("small", "a service", subjects, {"dependencies": [known, skipped], "fixes": []})
+    assert [each.artifact for each in report.findings] == [other]
+    assert (report.covered, report.uncovered) == ((("PyPI", 1),), (("PyPI small-thing", 1),))
+    with pytest.raises(UnavailableError, match="was not scanned"):
+        read_answer("small", "a service", subjects[:1], {"dependencies": [skipped], "fixes": []})
 
 
 @pytest.mark.parametrize("service", ["osv", "pypi"])

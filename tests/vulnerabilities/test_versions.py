@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from reprise.vulnerabilities.versions import conda_key, debian_key, pypi_key
 
-UPSTREAM = st.from_regex(r"[0-9][a-z0-9.+~]{0,6}", fullmatch=True)
+UPSTREAM = st.from_regex(r"[0-9][a-z0-9.+~-]{0,6}(?<!-)", fullmatch=True)
 DEBIAN = st.builds(
     lambda epoch, upstream, revision: epoch + upstream + revision,
     st.sampled_from(["", "0:", "1:"]),

@@ -41,7 +41,10 @@ def bill_of_materials(store: Store, digest: str) -> bytes:
 def keep_bill(store: Store, digest: str, document: bytes) -> str:
     """Keep a bill of materials as a referrer of its image, once; the referrer manifest's digest."""
     for manifest in store.referrers(digest, MEDIA_TYPE):
-        if any(layer.get("digest") == sha256_digest(document) for layer in manifest["layers"]):
+        layers = manifest.get("layers")  # others' referrers may have any form
+        if isinstance(layers, list) and sha256_digest(document) in [
+            layer.get("digest") for layer in layers if isinstance(layer, dict)
+        ]:
             return str(manifest["digest"])
     return store.attach(digest, MEDIA_TYPE, [(_FILE, MEDIA_TYPE, document)])
 

@@ -10,7 +10,8 @@ import json
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,23 +36,31 @@ def scan_with_service(target: str, artifacts: Iterable[Artifact], service: Servi
 
     Raises:
         SystemFailureError: pip-audit is not installed.
-        UnavailableError: the service does not answer, or knows nothing of any wheel.
+        UnavailableError: the service does not answer, or knows none of the wheels.
     """
     subjects = [subject for each in artifacts if (subject := subject_of(each)) is not None]
+    wheels = [subject for subject in subjects if subject.ecosystem == "PyPI"]
+    return read_answer(target, f"pip-audit service {service}", subjects, _ask(wheels, service, osv_url))
+
+
+def read_answer(target: str, source: str, subjects: Sequence[Subject], document: Mapping[str, Any]) -> ScanReport:
+    """The report that pip-audit's JSON document gives.
+
+    A package that the service does not know is skipped by pip-audit; here it counts as not covered, by its name.
+
+    Raises:
+        UnavailableError: the service knows nothing of any package.
+    """
     wheels = {subject.name: subject for subject in subjects if subject.ecosystem == "PyPI"}
-    document = _ask(wheels.values(), service, osv_url)
-    answered = [each for each in document["dependencies"] if "skip_reason" not in each]
-    missing = [each["name"] for each in document["dependencies"] if "skip_reason" in each]
-    if missing:
-        raise UnavailableError(
-            f"pip-audit's service {service} knows nothing about {', '.join(sorted(missing))}: not scanned",
-            hint="Use --database with an OSV export, which says which packages it covers.",
-        )
-    findings = [
-        _finding(wheels[each["name"]].artifact, vulnerability) for each in answered for vulnerability in each["vulns"]
+    vulnerable = {str(each["name"]): each["vulns"] for each in document["dependencies"] if "skip_reason" not in each}
+    findings = [_finding(wheels[name].artifact, each) for name, found in vulnerable.items() for each in found]
+    placed = [
+        subject
+        if subject.ecosystem != "PyPI" or subject.name in vulnerable
+        else replace(subject, ecosystem=f"PyPI {subject.name}")
+        for subject in subjects
     ]
-    known = {"PyPI"} if answered else set()
-    return report(target, f"pip-audit service {service}", subjects, known, findings)
+    return report(target, source, placed, {"PyPI"} if vulnerable else set(), findings)
 
 
 def _ask(wheels: Iterable[Subject], service: Service, osv_url: str) -> dict[str, Any]:
