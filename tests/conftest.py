@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,16 @@ def shared_store() -> Store:
 
 
 @pytest.fixture(scope="session")
-def torch_cpu(project: Project, shared_store: Store) -> BuiltImage:
-    """The training image of torch-cpu, in the shared store."""
-    return build_environment(project, "torch-cpu", shared_store)
+def built(project: Project, shared_store: Store) -> Callable[[str], BuiltImage]:
+    """Gives the training image of the environment of that name, in the shared store; asked twice, it builds once."""
+    return functools.cache(lambda name: build_environment(project, name, shared_store))
+
+
+@pytest.fixture(scope="session")
+def torch_cpu(built: Callable[[str], BuiltImage]) -> BuiltImage:
+    return built("torch-cpu")
+
+
+@pytest.fixture(scope="session")
+def jax_cpu(built: Callable[[str], BuiltImage]) -> BuiltImage:
+    return built("jax-cpu")

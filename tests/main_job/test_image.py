@@ -11,6 +11,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,6 +24,13 @@ from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError
 
 CHECKOUT = Path(__file__).parents[2]
+LARGE = ("torch-cuda",)
+"""Environments of gigabytes: `make test-all` builds them."""
+
+ENVIRONMENTS = [
+    pytest.param(name, marks=[pytest.mark.long, pytest.mark.timeout(1800)] if name in LARGE else [])
+    for name in Project(CHECKOUT).environments
+]
 
 
 def stocked_store(root: Path, full: Store) -> Store:
@@ -45,12 +53,13 @@ def written(store: Store) -> dict[str, int]:
     }
 
 
-def test_the_lock_gives_the_committed_environment_digest(torch_cpu: BuiltImage) -> None:
+@pytest.mark.parametrize("name", ENVIRONMENTS)
+def test_the_lock_gives_the_committed_environment_digest(name: str, built: Callable[[str], BuiltImage]) -> None:
     """If this fails, the bytes of an image have moved. Was that meant? Then raise the layer format, name the change in
     CHANGELOG.md under Bytes, and commit the new digest. Was it not? Then find the source of the difference: `git
     bisect` with this test."""
-    committed = (CHECKOUT / "locks/torch-cpu/environment.digest").read_text().strip()
-    assert torch_cpu.environment_digest == committed
+    committed = (CHECKOUT / "locks" / name / "environment.digest").read_text().strip()
+    assert built(name).environment_digest == committed
 
 
 def test_a_build_from_nothing_but_artifacts_gives_the_same_image(
