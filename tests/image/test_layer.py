@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import random
 from collections.abc import Iterable, Iterator
 
 import pytest
@@ -34,6 +35,14 @@ def test_compressed_bytes_depend_neither_on_threads_nor_on_the_pieces_fed_in(thr
     reference = compressor(3)
     assert packed == reference.compress(data) + reference.flush()
     assert unpacked(packed) == data
+
+
+def test_a_compressor_holds_back_no_more_than_its_threads_are_at_work_on() -> None:
+    """Bytes that don't compress, faster than two threads take them. What waits for the end is memory."""
+    packer, data = compressor(2), random.Random(1).randbytes(128 << 20)
+    for at in range(0, len(data), 1 << 20):
+        packer.compress(data[at : at + (1 << 20)])
+    assert len(packer.flush()) < 48_000_000, "its input buffer holds five jobs of 8 MiB"
 
 
 def test_a_layer_holds_its_entries_their_folders_and_their_list() -> None:
