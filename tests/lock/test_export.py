@@ -1,6 +1,6 @@
 """A lock as other installers take it: the real pip and conda install from it, from loopback, and refuse other bytes.
 
-conda is 24.7, which conda-lock carries whole; it reads md5 alone. The form with sha256 is read and installed by rattler.
+conda is 24.7, which conda-lock carries whole; it reads md5 alone. The form with sha256 is installed by rattler.
 That stands for newer condas and for micromamba, which no package index has and which read both forms by the same
 specification (CEP 23).
 """
