@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from reprise.audit.image import read_image_lock, read_image_source, read_inventory
 from reprise.audit.rebuild import rebuild_image
 from reprise.build import LOCK_LABEL, LOCK_TYPE, SOURCE_LABEL, SOURCE_TYPE
 from reprise.lock.read import read_lock
 from reprise.store import Store
+from reprise.stored_image import read_image_lock, read_image_source, read_inventory
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE, Inventory, image_bytes

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
 from reprise.audit.report import Part
+from reprise.stored_image import FileLists
 from reprise_trainer.identity.file_list import ListedFile
 from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes
 from reprise_trainer.training.ledger import first_difference
-
-FileLists = Mapping[str, list[ListedFile]]
-"""Layer name → its files; may lack layers."""
 
 
 def compare_digests(expected: str, found: str, what: str) -> Part:

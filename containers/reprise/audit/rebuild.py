@@ -11,12 +11,12 @@ from pathlib import Path
 
 from reprise.artifacts.fetch import fetch
 from reprise.audit.compare import compare_images
-from reprise.audit.image import read_file_lists, read_image_lock, read_image_source, read_inventory
 from reprise.audit.report import Part
 from reprise.build import build_image
 from reprise.events import OnEvent, ignore
 from reprise.lock.model import Artifact, Sources
 from reprise.store import Store
+from reprise.stored_image import read_file_lists, read_image_lock, read_image_source, read_inventory
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import DoesNotHoldError
 
@@ -38,14 +38,31 @@ def rebuild_image(digest: str, store: Store, empty: Store, *, on_event: OnEvent 
     """
     expected = read_inventory(store, digest)
     try:
-        lock, environment, lock_files = read_image_lock(store, digest, expected)
-        source = read_image_source(store, digest, expected)
+        rebuilt = build_again(digest, store, empty, on_event=on_event)
     except DoesNotHoldError as error:
         return Part(digest, "", False, error.message)
-    bring_artifacts(lock.artifacts, store, empty, environment.sources, on_event=on_event)
-    built = build_image(lock, lock_files, source, empty, on_event=on_event)
-    found = read_inventory(empty, built.digest)
+    found = read_inventory(empty, rebuilt)
     return compare_images(expected, found, read_file_lists(store, expected), read_file_lists(empty, found))
+
+
+def build_again(digest: str, store: Store, empty: Store, *, on_event: OnEvent = ignore) -> str:
+    """Build an image again from the lock and the source that are kept with it.
+
+    Args:
+        digest, store, empty: as for `rebuild_image`.
+
+    Returns:
+        The digest of the rebuilt image, which is in `empty`.
+
+    Raises:
+        DoesNotHoldError: the lock or the source beside the image is not the one that the image names.
+        NotFoundError, UnavailableError: as for `rebuild_image`.
+    """
+    expected = read_inventory(store, digest)
+    lock, environment, lock_files = read_image_lock(store, digest, expected)
+    source = read_image_source(store, digest, expected)
+    bring_artifacts(lock.artifacts, store, empty, environment.sources, on_event=on_event)
+    return build_image(lock, lock_files, source, empty, on_event=on_event).digest
 
 
 def bring_artifacts(

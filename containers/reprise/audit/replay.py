@@ -15,7 +15,6 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.audit.compare import compare_digests
 from reprise.audit.evidence import VerifiedRun, load_evidence
-from reprise.audit.image import read_image_lock, read_inventory
 from reprise.audit.rebuild import bring_artifacts, rebuild_image
 from reprise.audit.report import AuditReport, Part
 from reprise.audit.steps import Replayed, Steps, audit_run
@@ -23,6 +22,7 @@ from reprise.engine.interface import EngineName
 from reprise.events import OnEvent, ignore
 from reprise.snapshots import StoredSnapshot, prepare_snapshot
 from reprise.store import Store
+from reprise.stored_image import read_image_lock, read_inventory
 from reprise.train import Launcher, data_artifact, run_training
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy

@@ -6,7 +6,7 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reprise.audit.image import read_image_lock, read_inventory
+from reprise.stored_image import read_image_lock, read_inventory
 from reprise.bom.contents import read_packages, requested
 from reprise.bom.document import MEDIA_TYPE, Subject, cyclonedx_document
 from reprise.build import SOURCE_LABEL

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import reprise
-from reprise.cli import audit, build, demo, fetch, key, lock, outdated, sbom, scan, sign, train, verify
+from reprise.cli import audit, build, demo, diff, fetch, key, lock, outdated, rebuild, sbom, scan, sign, train, verify
 from reprise_trainer.errors import RepriseError, StorageError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for verb in (lock, fetch, build, key, sign, verify, train, audit, demo, sbom, scan, outdated):
+for verb in (lock, fetch, build, key, sign, verify, train, audit, rebuild, diff, demo, sbom, scan, outdated):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 
 

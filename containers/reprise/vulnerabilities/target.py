@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reprise.audit.image import read_image_lock, read_inventory
+from reprise.stored_image import read_image_lock, read_inventory
 from reprise.environments import load_lock
 from reprise.lock.model import Lock
 from reprise.project import Project

@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import tarfile
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-from reprise.audit.compare import FileLists
 from reprise.build import LOCK_LABEL, LOCK_TYPE, SOURCE_FILE, SOURCE_LABEL, SOURCE_TYPE
 from reprise.environments import ENVIRONMENT_FILE, LOCK_FILES
 from reprise.lock.environment import read_environment
@@ -16,8 +16,11 @@ from reprise.lock.read import read_lock
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError
-from reprise_trainer.identity.file_list import decode_list
+from reprise_trainer.identity.file_list import ListedFile, decode_list
 from reprise_trainer.identity.inventory import INVENTORY_PATH, Inventory, decode_inventory, image_bytes
+
+FileLists = Mapping[str, list[ListedFile]]
+"""Layer name → its files; may lack layers."""
 
 
 def read_inventory(store: Store, digest: str) -> Inventory:

@@ -1,0 +1,186 @@
+"""One lock, one image, wherever it is built: other file systems, interpreters, containers, CPUs; in any order."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+from interpreters import host_environment
+from servers import program
+from tests.hostile.conftest import Same
+
+from hostile import CHECKOUT, HOSTILE, OURS, SMALL, Outcome, Surroundings, build, stocked
+from reprise.engine.interface import ImageRef
+from reprise.engine.unpack import flat_copy, unpack_layers
+from reprise.environments import load_lock
+from reprise.store import Store
+
+PATHS = os.pathsep.join(OURS)
+
+
+@contextmanager
+def mounted(command: list[str], place: Path) -> Iterator[Path]:
+    place.mkdir(exist_ok=True)
+    subprocess.run([*command, str(place)], check=True, capture_output=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", str(place)], check=True)
+
+
+def test_the_bits_are_the_same_with_the_store_in_memory(
+    artifacts: Store, plain: Outcome, same: Same, tmp_path: Path
+) -> None:
+    with mounted(["mount", "-t", "tmpfs", "-o", "size=512m", "tmpfs"], tmp_path / "memory") as memory:
+        outcome = build(tmp_path, stocked(memory / "store", artifacts), Surroundings())
+        assert (outcome.saw["file_system"], plain.saw["file_system"] != "tmpfs") == ("tmpfs", True)
+        same(outcome)
+
+
+def test_the_bits_are_the_same_with_folders_in_reverse_order(artifacts: Store, same: Same, tmp_path: Path) -> None:
+    """Sources, store and project are seen through disorderfs, which gives each folder's entries backwards."""
+    inside = tmp_path / "plain order"
+    for folder in (*OURS, SMALL.root):
+        shutil.copytree(folder, inside / Path(folder).name, ignore=shutil.ignore_patterns("__pycache__"))
+    stocked(inside / "store", artifacts)
+    disorder = [program("disorderfs", "disorderfs"), "--multi-user=yes", "--reverse-dirents=yes", str(inside)]
+    with mounted(disorder, tmp_path / "reversed") as turned:
+        sources = turned / "trainer" / "reprise_trainer"
+        around = Surroundings(
+            environment={"PYTHONPATH": f"{turned}/containers:{turned}/trainer", "PYTHONSAFEPATH": "1"},
+            command=(sys.executable, "-m", "reprise"),
+            folder=turned,
+            listed=sources,
+        )
+        outcome = build(tmp_path, Store(turned / "store"), around, project=turned / "project")
+        straight = [path.name for path in (inside / "trainer" / "reprise_trainer").iterdir()]
+        assert outcome.saw["listing"] == straight[::-1] != straight
+        assert outcome.saw["file_system"] == "fuse.disorderfs"
+        same(outcome)
+
+
+@pytest.mark.parametrize("version", ["3.12", "3.13"])
+def test_the_bits_are_the_same_under_another_host_python(
+    version: str, stock: Store, same: Same, tmp_path: Path
+) -> None:
+    python = str(host_environment(version))
+    outcome = build(tmp_path, stock, Surroundings(command=(python, "-m", "reprise"), environment={"PYTHONPATH": PATHS}))
+    assert outcome.saw["python"] == [int(part) for part in version.split(".")]
+    same(outcome)
+
+
+def test_the_bits_are_the_same_in_a_docker_container_of_the_image_itself(
+    docker_daemon: str, plain: Outcome, stock: Store, same: Same, tmp_path: Path
+) -> None:
+    """The small image's own files become a container's, and its Python builds the image again, without network."""
+    image = ImageRef(plain.store, plain.digest)
+    root = flat_copy(image, unpack_layers(plain.store, image.layers()))
+    docker = [program("docker", "docker.io"), "-H", docker_daemon]
+    with subprocess.Popen(["tar", "-C", str(root), "-c", "."], stdout=subprocess.PIPE) as tar:
+        subprocess.run(
+            [*docker, "import", "-", "reprise-small:test"], stdin=tar.stdout, check=True, capture_output=True
+        )
+    mounts = [f"{CHECKOUT}:{CHECKOUT}:ro", f"{tmp_path}:{tmp_path}", f"{sysconfig.get_path('purelib')}:/packages:ro"]
+    options = ["--rm", "--network=none", "--env", f"PYTHONPATH={PATHS}:/packages", "--env", "HOME=/tmp"]
+    options += [part for mount in mounts for part in ("--volume", mount)]
+    around = Surroundings(
+        prefix=(*docker, "run", *options, "--workdir", str(tmp_path), "reprise-small:test"),
+        command=("/usr/bin/python3.11", "-m", "reprise"),
+    )
+    outcome = build(tmp_path, stock, around)
+    assert outcome.saw["in_docker"] and not plain.saw["in_docker"]
+    assert outcome.saw["hostname"] != plain.saw["hostname"]
+    same(outcome)
+
+
+def test_the_bits_are_the_same_when_artifacts_come_in_another_order(
+    artifacts: Store, plain: Outcome, same: Same, tmp_path: Path
+) -> None:
+    """From a folder that the environment names, by one worker, in the order of a lock whose lines are turned round."""
+    files = tmp_path / "files"
+    files.mkdir()
+    locked = load_lock(SMALL, "small").artifacts
+    for artifact in locked:
+        (files / artifact.file_name).symlink_to(artifacts.path(artifact.digest))
+    (tmp_path / "apt").mkdir()
+    parts = (f'Dir::{part} "{tmp_path}/apt";\n' for part in ("Etc", "State", "Cache"))
+    (tmp_path / "apt.conf").write_text("".join(parts))
+    alone = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "APT_CONFIG": str(tmp_path / "apt.conf")}
+    without = tuple(name for name in os.environ if name.startswith("PIP_"))
+    orders = []
+    for turn in (False, True):
+        project = _project_from(files, tmp_path / f"project-{turn}", turn)
+        store = Store.open(tmp_path / f"store-{turn}")
+        around = Surroundings(unset=without, environment=alone, arguments=("--workers", "1"))
+        outcome = build(tmp_path, store, around, project=project)
+        orders.append(sorted((each.digest for each in locked), key=lambda one: store.path(one).stat().st_mtime_ns))
+        same(outcome)
+    assert orders[0] != orders[1]
+
+
+def _project_from(files: Path, project: Path, turn: bool) -> Path:
+    shutil.copytree(SMALL.root, project)
+    toml = project / "containers/images/small.toml"
+    toml.write_text(f'{toml.read_text()}\n[sources]\ndirectories = ["{files}"]\n')
+    for name, key in (("conda-lock.yml", "package"), ("debian.lock.json", "packages")):
+        path = project / "locks/small" / name
+        document = json.loads(path.read_text())
+        if turn:
+            document[key].reverse()
+        path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
+    return project
+
+
+def test_the_bits_are_the_same_with_a_cold_cache_half_a_cache_and_a_whole_one(
+    stock: Store, same: Same, tmp_path: Path
+) -> None:
+    cold = build(tmp_path, stock, Surroundings())
+    warm = build(tmp_path, stock, Surroundings())
+    for record in sorted((stock.cache / "layers").iterdir())[::2]:
+        record.unlink()
+    half = build(tmp_path, stock, Surroundings())
+    layers = len(cold.said["layers"])
+    assert (cold.said["built"], warm.said["built"]) == (layers, 0) and 0 < half.said["built"] < layers
+    for outcome in (cold, warm, half):
+        same(outcome)
+
+
+CPUS = {"EPYC": "0x2", "Nehalem": "0x1"}
+"""Emulated CPUs of two makers, and what glibc's loader calls their makers (cpu-features.h: 1 Intel, 2 AMD)."""
+
+
+def emulated(cpu: str, log: Path) -> Surroundings:
+    command = (sys.executable, str(HOSTILE / "builder_under.py"), str(log), program("qemu-x86_64", "qemu-user"))
+    return Surroundings(command=(*command, "-cpu", cpu, "--"), environment={"PYTHONPATH": PATHS})
+
+
+@pytest.mark.parametrize("cpu", CPUS)
+def test_two_layers_are_the_same_on_an_emulated_cpu(
+    cpu: str, plain: Outcome, stock: Store, same: Same, tmp_path: Path
+) -> None:
+    """A layer of compiled sources and one of shared libraries are built in the emulator; the others were before."""
+    build(tmp_path, stock, Surroundings())
+    for record in (stock.cache / "layers").iterdir():
+        if json.loads(record.read_bytes())["name"] in ("wheel-1", "trainer"):
+            record.unlink()
+    outcome = build(tmp_path, stock, emulated(cpu, tmp_path / "log.json"))
+    assert outcome.said["built"] == 2
+    assert json.loads((tmp_path / "log.json").read_text())["cpu"]["x86.cpu_features.basic.kind"] == CPUS[cpu]
+    same(outcome)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("cpu", CPUS)
+def test_the_whole_image_is_the_same_on_an_emulated_cpu(cpu: str, stock: Store, same: Same, tmp_path: Path) -> None:
+    outcome = build(tmp_path, stock, emulated(cpu, tmp_path / "log.json"))
+    assert outcome.said["built"] == len(outcome.said["layers"])
+    assert json.loads((tmp_path / "log.json").read_text())["cpu"]["x86.cpu_features.basic.kind"] == CPUS[cpu]
+    same(outcome)
