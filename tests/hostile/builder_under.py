@@ -2,9 +2,9 @@
 
     python builder_under.py LOG PREFIX… -- build small --json …
 
-A build starts its builder with an empty environment and by its own loader, so that emulators and preloaded clocks which the
-host's process was started with end there. Here `PREFIX…` is put before the builder's own command line, and LOG gets the
-command and what the builder's dynamic loader says of the CPU under that prefix.
+A build starts its builder with an empty environment and by its own loader, so that emulators and preloaded clocks which
+the host's process was started with end there. Here `PREFIX…` is put before the builder's own command line, and LOG gets
+what the builder's dynamic loader says of the CPU, and its Python of the time, under that prefix.
 """
 
 import json

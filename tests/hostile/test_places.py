@@ -102,40 +102,41 @@ def test_the_bits_are_the_same_in_a_docker_container_of_the_image_itself(
 
 
 def test_the_bits_are_the_same_when_artifacts_come_in_another_order(
-    artifacts: Store, plain: Outcome, same: Same, tmp_path: Path
+    artifacts: Store, same: Same, tmp_path: Path
 ) -> None:
-    """From a folder that the environment names, by one worker, in the order of a lock whose lines are turned round."""
-    files = tmp_path / "files"
-    files.mkdir()
+    """Once fetched by one worker from a folder that the environment names, the largest first; once put there, the
+    smallest first."""
     locked = load_lock(SMALL, "small").artifacts
-    for artifact in locked:
-        (files / artifact.file_name).symlink_to(artifacts.path(artifact.digest))
+    fetched, put = Store.open(tmp_path / "fetched"), Store.open(tmp_path / "put")
+    project = _project_with_files(tmp_path, artifacts)
     (tmp_path / "apt").mkdir()
     parts = (f'Dir::{part} "{tmp_path}/apt";\n' for part in ("Etc", "State", "Cache"))
     (tmp_path / "apt.conf").write_text("".join(parts))
     alone = {"PIP_CONFIG_FILE": os.devnull, "PIP_NO_INDEX": "1", "APT_CONFIG": str(tmp_path / "apt.conf")}
     without = tuple(name for name in os.environ if name.startswith("PIP_"))
-    orders = []
-    for turn in (False, True):
-        project = _project_from(files, tmp_path / f"project-{turn}", turn)
-        store = Store.open(tmp_path / f"store-{turn}")
-        around = Surroundings(unset=without, environment=alone, arguments=("--workers", "1"))
-        outcome = build(tmp_path, store, around, project=project)
-        orders.append(sorted((each.digest for each in locked), key=lambda one: store.path(one).stat().st_mtime_ns))
-        same(outcome)
+    around = Surroundings(unset=without, environment=alone, arguments=("--workers", "1"))
+    for artifact in sorted(locked, key=lambda each: artifacts.path(each.digest).stat().st_size):
+        put.add(artifacts.read(artifact.digest))
+    outcomes = build(tmp_path, fetched, around, project=project), build(tmp_path, put, Surroundings())
+    orders = [
+        sorted((each.digest for each in locked), key=lambda one, store=store: store.path(one).stat().st_mtime_ns)
+        for store in (fetched, put)
+    ]
     assert orders[0] != orders[1]
+    for outcome in outcomes:
+        same(outcome)
 
 
-def _project_from(files: Path, project: Path, turn: bool) -> Path:
+def _project_with_files(folder: Path, artifacts: Store) -> Path:
+    """The project, with one more source: a folder that has all artifacts."""
+    files = folder / "files"
+    files.mkdir()
+    for artifact in load_lock(SMALL, "small").artifacts:
+        (files / artifact.file_name).symlink_to(artifacts.path(artifact.digest))
+    project = folder / "project"
     shutil.copytree(SMALL.root, project)
     toml = project / "containers/images/small.toml"
     toml.write_text(f'{toml.read_text()}\n[sources]\ndirectories = ["{files}"]\n')
-    for name, key in (("conda-lock.yml", "package"), ("debian.lock.json", "packages")):
-        path = project / "locks/small" / name
-        document = json.loads(path.read_text())
-        if turn:
-            document[key].reverse()
-        path.write_text(json.dumps(document, indent=1, sort_keys=True) + "\n")
     return project
 
 

@@ -2,7 +2,7 @@
 
     python witness.py REPORT STORE LISTED -- PROGRAM ARGUMENT…
 
-It is the same process before and after, so what it saw (user, umask, CPUs, clock, host name, environment) the build sees.
+It is the same process before and after, so what it saw (user, umask, CPUs, clock, host name) the build sees.
 Standard library alone, and no import of the project: it runs under every interpreter that a test tries.
 """
 
@@ -15,7 +15,7 @@ from pathlib import Path
 
 
 def surroundings(store: str, listed: str) -> dict[str, object]:
-    """What could leak into bytes. `store` and `listed` are folders: the one's file system, the other's order is told."""
+    """What could leak into bytes. `store` and `listed` are folders: one's file system, the other's order is told."""
     umask = os.umask(0)
     os.umask(umask)
     network = Path("/proc/self/net/dev").read_text().splitlines()

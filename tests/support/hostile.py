@@ -28,8 +28,8 @@ SECONDS = 500
 class Surroundings:
     """What one build runs in.
 
-    `prefix` starts it (`taskset -c 0` …); `unset` and `environment` change its variables; `command` is the interpreter and
-    the program that it becomes; `arguments` are added to the command line; `listed` is a folder whose order is told.
+    `prefix` starts it (`taskset -c 0` …); `unset` and `environment` change its variables; `command` is the interpreter
+    and the program that it becomes; `arguments` are added to the command; `listed` is a folder whose order is told.
     """
 
     prefix: Sequence[str] = ()
@@ -38,7 +38,7 @@ class Surroundings:
     command: Sequence[str] = COMMAND
     arguments: Sequence[str] = ()
     folder: Path = CHECKOUT
-    listed: Path = OURS[1] + "/reprise_trainer"  # type: ignore[assignment]
+    listed: Path = Path(OURS[1]) / "reprise_trainer"
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Other versions of Python to run the host side under, each with this project's dependencies in an environment of its own."""
+"""Other versions of Python to run the host side under, each with this project's dependencies beside it."""
 
 from __future__ import annotations
 

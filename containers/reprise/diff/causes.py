@@ -15,7 +15,8 @@ MAX_LINES = 60
 _MAX_TEXT = 2 << 20
 _TIMES = re.compile(
     rb"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?"  # ISO 8601
-    rb"|\b\d\d:\d\d:\d\d\b|\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b|\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d{1,2}\b"
+    rb"|\b\d\d:\d\d:\d\d\b|\b(Mon|Tue|Wed|Thu|Fri|Sat|Sun)\b"
+    rb"|\b(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +\d{1,2}\b"
     rb"|\b1\d{9}(\.\d+)?\b"  # seconds since 1970, from 2001 to 2033
 )
 _PATH_BYTES = re.compile(rb"/[A-Za-z0-9_.+\-/ ]*\Z")
@@ -38,7 +39,7 @@ def content_cause(
     lines = text_lines(left, right)
     if prefixes := _moved_prefix(left, right):
         old, new = (each.decode("utf-8", "replace") for each in prefixes)
-        return "prefix", f"the path {old} in place of {new} is all that differs", lines
+        return "prefix", f"{new} in place of {old} is all that differs", lines
     if left.startswith(_GZIP) and right.startswith(_GZIP):
         return _compare_gzip(left, right)
     if left.replace(b"\r\n", b"\n") == right.replace(b"\r\n", b"\n"):
@@ -76,20 +77,21 @@ def first_difference(left: bytes, right: bytes) -> int:
 
 
 def _sizes(left: bytes, right: bytes) -> str:
-    return f"the first byte that differs is at offset {first_difference(left, right):,}; {len(left):,} and {len(right):,} bytes"
+    offset = first_difference(left, right)
+    return f"the first byte that differs is at offset {offset:,}; {len(left):,} and {len(right):,} bytes"
 
 
 def _moved_prefix(left: bytes, right: bytes) -> tuple[bytes, bytes] | None:
-    """The two prefixes, if one file is the other with each path below a prefix moved to another prefix. In a binary file
-    the string keeps its length, filled up with NULs."""
+    """The two prefixes, if one file is the other with each path below a prefix moved to another prefix.
+
+    In a binary file the string keeps its length, filled up with NULs.
+    """
     at = first_difference(left, right)
     start = _PATH_BYTES.search(left[max(0, at - 512) : at])
     if start is None:
         return None
     begin = at - len(start[0])
     old, new = (data[begin : begin + len(start[0])] + _path_from(data, at) for data in (left, right))
-    while old and new and old[-1] == new[-1] and not old.endswith(b"/"):
-        old, new = old[:-1], new[:-1]
     old, new = _without_common_end(old, new)
     if min(len(old), len(new)) < 2 or old == new:
         return None

@@ -197,7 +197,7 @@ def _owner(path: str, layer: str, left: Side, right: Side, owners: Mapping[str, 
 
 
 def _unexplained(left: Side, right: Side, findings: list[Finding]) -> Iterator[Finding]:
-    """Layers of one name whose tars differ though each path is the same: order, or the way in which the tar is written."""
+    """Layers of one name whose tars differ though each path is the same: order, or how the tar is written."""
     explained = {finding.layer for finding in findings}
     for name in left.layers.keys() & right.layers.keys() - explained:
         ours, theirs = list(left.layers[name]), list(right.layers[name])

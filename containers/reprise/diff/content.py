@@ -23,8 +23,8 @@ MAX_BYTES = 64 << 20
 
 @dataclass(frozen=True, slots=True)
 class Node:
-    """One path. `mtime` is in seconds; `owner` is (uid, gid, user name, group name); `other` is what else a tar's header
-    says (device numbers, pax records)."""
+    """One path. `mtime` is in seconds; `owner` is (uid, gid, user name, group name); `other` is what else a tar's
+    header says (pax records, hard link)."""
 
     type: str
     mode: int
