@@ -157,31 +157,48 @@ def test_the_bits_are_the_same_with_a_cold_cache_half_a_cache_and_a_whole_one(
 CPUS = {"EPYC": "0x2", "Nehalem": "0x1"}
 """Emulated CPUs of two makers, and what glibc's loader calls their makers (cpu-features.h: 1 Intel, 2 AMD)."""
 
-
-def emulated(cpu: str, log: Path) -> Surroundings:
-    command = (sys.executable, str(HOSTILE / "builder_under.py"), str(log), program("qemu-x86_64", "qemu-user"))
-    return Surroundings(command=(*command, "-cpu", cpu, "--"), environment={"PYTHONPATH": PATHS})
+EMULATOR_BREAKS = "qemu_plugin_vcpu_init_hook"
+"""qemu's user-mode emulation up to 7.2 stops, now and then, when one thread starts while another ends."""
 
 
 @pytest.mark.parametrize("cpu", CPUS)
 def test_two_layers_are_the_same_on_an_emulated_cpu(
     cpu: str, plain: Outcome, stock: Store, same: Same, tmp_path: Path
 ) -> None:
-    """A layer of compiled sources and one of shared libraries are built in the emulator; the others were before."""
-    build(tmp_path, stock, Surroundings())
-    for record in (stock.cache / "layers").iterdir():
-        if json.loads(record.read_bytes())["name"] in ("wheel-1", "trainer"):
-            record.unlink()
-    outcome = build(tmp_path, stock, emulated(cpu, tmp_path / "log.json"))
-    assert outcome.said["built"] == 2
-    assert json.loads((tmp_path / "log.json").read_text())["cpu"]["x86.cpu_features.basic.kind"] == CPUS[cpu]
-    same(outcome)
+    """A layer of compiled sources and one of shared libraries are made in the emulator; the others were before."""
+    for name in ("cache/python", "cache/layers", "blobs"):
+        shutil.copytree(plain.store.root / name, stock.root / name, dirs_exist_ok=True)
+    records = [*(stock.cache / "layers").iterdir()]
+    removed = [one for one in records if json.loads(one.read_bytes())["name"] in ("wheel-1", "trainer")]
+    for record in removed:
+        record.unlink()
+    assert len(removed) == 2
+    same(emulated(cpu, tmp_path, stock))
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("cpu", CPUS)
 def test_the_whole_image_is_the_same_on_an_emulated_cpu(cpu: str, stock: Store, same: Same, tmp_path: Path) -> None:
-    outcome = build(tmp_path, stock, emulated(cpu, tmp_path / "log.json"))
-    assert outcome.said["built"] == len(outcome.said["layers"])
-    assert json.loads((tmp_path / "log.json").read_text())["cpu"]["x86.cpu_features.basic.kind"] == CPUS[cpu]
-    same(outcome)
+    same(emulated(cpu, tmp_path, stock))
+
+
+def emulated(cpu: str, work: Path, store: Store) -> Outcome:
+    """Build with the builder in an emulator; what a broken attempt has finished stays in the store."""
+    log = work / "log.json"
+    command = (sys.executable, str(HOSTILE / "builder_under.py"), str(log), program("qemu-x86_64", "qemu-user"))
+    around = Surroundings(
+        prefix=("taskset", "-c", "0"),
+        command=(*command, "-cpu", cpu, "--"),
+        environment={"PYTHONPATH": PATHS},
+        arguments=("--workers", "1"),
+    )
+    for attempts_left in reversed(range(8)):
+        try:
+            outcome = build(work, store, around)
+            break
+        except AssertionError as error:
+            if EMULATOR_BREAKS not in str(error) or not attempts_left:
+                raise
+    assert outcome.said["built"] > 0
+    assert json.loads(log.read_text())["cpu"]["x86.cpu_features.basic.kind"] == CPUS[cpu]
+    return outcome

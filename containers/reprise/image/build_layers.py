@@ -74,7 +74,7 @@ def _run(
         try:
             _send(process, job)
             for line in process.stdout:
-                event = json.loads(line)
+                event = _event(line)
                 match event["event"]:
                     case "built":
                         built[event["name"]] = _built(event, job.output)
@@ -115,6 +115,17 @@ def _send(process: subprocess.Popen[bytes], job: BuildJob) -> None:
         process.stdin.close()
     except BrokenPipeError:
         pass  # it has ended already; its log says why
+
+
+def _event(line: bytes) -> dict[str, Any]:
+    """One line of the builder's standard output; what starts it (an emulator, a wrapper) may have written there too."""
+    try:
+        event = json.loads(line)
+        if isinstance(event, dict) and "event" in event:
+            return event
+    except ValueError:
+        pass
+    raise SystemFailureError(f"the builder broke down: {line.decode(errors='replace').strip()[:500]}")
 
 
 def _built(event: dict[str, Any], output: Path) -> BuiltLayer:
