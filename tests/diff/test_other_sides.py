@@ -30,7 +30,9 @@ BELOW = {"etc/a": b"a\n", "etc/b": b"b\n", "opt/x/one": b"1\n", "opt/x/two": b"2
 ABOVE = {"etc/.wh.b": b"", "opt/x/.wh..wh..opq": b"", "opt/x/three": b"3\n"}
 
 
-def foreign(store: Store, *layers: dict[str, bytes], level: int = 9, hard_link: bool = False) -> ImageRef:
+def foreign(
+    store: Store, *layers: dict[str, bytes], level: int = 9, hard_link: bool = False, mtime: int = 1_700_000_000
+) -> ImageRef:
     """An image of gzip layers without names, lists and inventory, as docker pushes them."""
     descriptors, diff_ids = [], []
     for number, files in enumerate(layers):
@@ -38,7 +40,7 @@ def foreign(store: Store, *layers: dict[str, bytes], level: int = 9, hard_link: 
         with tarfile.open(fileobj=buffer, mode="w", format=tarfile.PAX_FORMAT) as archive:
             for path, data in files.items():
                 info = tarfile.TarInfo(f"./{path}")
-                info.size, info.mtime = len(data), 1_700_000_000
+                info.size, info.mtime = len(data), mtime
                 archive.addfile(info, io.BytesIO(data))
             if hard_link and number == 0:
                 info = tarfile.TarInfo("./bin/tool2")
@@ -96,6 +98,20 @@ def test_what_an_upper_layer_removes_is_not_expected_in_a_root(store: Store, tmp
     report = diff_image_and_root(foreign(store, BELOW, ABOVE), root)
     files = [(finding.cause, finding.path) for finding in report.findings if (root / finding.path).is_file()]
     assert files == [("added", "etc/b")]
+
+
+def test_names_that_no_terminal_should_get_are_escaped(store: Store) -> None:
+    odd = {**BELOW, "etc/\udcff\x1b[31m": b"x\n"}
+    (finding,) = diff_images(foreign(store, BELOW), foreign(store, odd)).findings
+    assert (finding.cause, finding.path) == ("added", "etc/\\udcff\\x1b[31m")
+    changed = foreign(store, {**BELOW, "etc/a": b"\x1b]0;a\x07\n"})
+    (finding,) = diff_images(foreign(store, BELOW), changed).findings
+    assert "+\\x1b]0;a\\x07" in finding.lines
+
+
+def test_a_time_that_no_calendar_has_is_told(store: Store, tmp_path: Path) -> None:
+    findings = diff_images(foreign(store, BELOW), foreign(store, BELOW, mtime=2**60)).findings
+    assert {finding.cause for finding in findings} == {"time"} and f"{float(2**60)} seconds" in findings[0].detail
 
 
 def test_a_damaged_layer_is_told(store: Store) -> None:

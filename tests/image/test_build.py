@@ -219,6 +219,12 @@ def test_a_python_that_does_not_start_is_said(build: Any, python: ImagePython) -
         build(LayerJob("base", "base"), with_python=replace(python, argv=("/bin/false",)))
 
 
+def test_what_a_broken_builder_says_is_passed_on(build: Any, python: ImagePython) -> None:
+    says = replace(python, argv=("/bin/sh", "-c", "echo Bail out: cpu 3 is there twice"))
+    with pytest.raises(SystemFailureError, match="broke down: Bail out: cpu 3 is there twice"):
+        build(LayerJob("base", "base"), with_python=says)
+
+
 def slow_job(folder: Path) -> LayerJob:
     """Some seconds of work."""
     sources = {f"m{n}.py": b"".join(b"def f%d(x): return [x, %d]\n" % (i, n) for i in range(2000)) for n in range(150)}

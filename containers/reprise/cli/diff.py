@@ -49,7 +49,9 @@ def print_findings(report: DiffReport) -> None:
     if report.same:
         print(f"same: {report.left}")
         return
-    print(f"different: {len(report.findings)} findings\n  left   {report.left}\n  right  {report.right}")
+    count = len(report.findings)
+    print(f"different: {count} {'finding' if count == 1 else 'findings'}")
+    print(f"  left   {report.left}\n  right  {report.right}")
     place = None
     for finding in report.findings:
         if place != (finding.layer, finding.artifact):

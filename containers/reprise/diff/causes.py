@@ -60,6 +60,9 @@ def text_lines(left: bytes, right: bytes) -> tuple[str, ...]:
     except UnicodeDecodeError:
         return ()
     lines = list(difflib.unified_diff(ours, theirs, "left", "right", lineterm="", n=2))
+    lines = [
+        "".join(each if each.isprintable() or each == "\t" else ascii(each)[1:-1] for each in line) for line in lines
+    ]
     more = len(lines) - MAX_LINES
     return tuple([*lines[:MAX_LINES], f"… {more} lines more"] if more > 0 else lines)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -27,6 +28,9 @@ from reprise_trainer.identity.file_list import REPRISE_FOLDER
 
 _GROUP = 10
 """More paths of a layer than this with one kind of difference in their attributes become one finding."""
+
+_TOTAL_BYTES = 256 << 20
+"""Bytes of changed files that are looked into, both sides together; they are held in memory."""
 
 _ATTRIBUTES: tuple[Cause, ...] = ("mode", "owner", "time", "attributes")
 
@@ -73,7 +77,17 @@ def _report(left: str, right: str, findings: list[Finding]) -> DiffReport:
     """Lists and inventory repeat each difference of the files: they count only where they are all there is."""
     causes = [finding for finding in findings if not _repeats(finding)]
     kept = causes or findings
-    return DiffReport(left, right, tuple(_grouped(kept)), len(findings) - len(kept))
+    places: dict[tuple[str, str], int] = {}
+    for finding in kept:
+        places.setdefault((finding.layer, finding.artifact), len(places))
+    together = sorted(_grouped(kept), key=lambda finding: places.get((finding.layer, finding.artifact), len(places)))
+    shown = (replace(finding, path=_shown(finding.path), detail=_shown(finding.detail)) for finding in together)
+    return DiffReport(left, right, tuple(shown), len(findings) - len(kept))
+
+
+def _shown(text: str) -> str:
+    """A name in a tar or on a disk may be any bytes: those that are no UTF-8, and control characters, are escaped."""
+    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _repeats(finding: Finding) -> bool:
@@ -108,7 +122,7 @@ def _layers(left: Side, right: Side) -> Iterator[Finding]:
 def _paths(left: Side, right: Side, attributes: tuple[Cause, ...] = _ATTRIBUTES) -> Iterator[Finding]:
     owners = {**right.owners, **left.owners}
     changed = []
-    for path in sorted({*left.paths, *right.paths}, key=str.encode):
+    for path in sorted({*left.paths, *right.paths}, key=os.fsencode):
         if path not in right.paths or path not in left.paths:
             if finding := _one_sided(path, left, right):
                 yield replace(finding, artifact=_owner(path, finding.layer, left, right, owners))
@@ -159,12 +173,15 @@ def _user(node: Node) -> str:
 
 
 def _time(seconds: float) -> str:
-    whole = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    try:
+        whole = datetime.fromtimestamp(int(seconds), UTC).strftime("%Y-%m-%dT%H:%M:%S")
+    except (OverflowError, ValueError, OSError):
+        return f"{seconds} seconds"  # a year that no calendar has
     return f"{whole}{f'{seconds % 1:.9f}'[1:] if seconds % 1 else ''}Z"
 
 
 def _contents(changed: list[tuple[str, str, str]], left: Side, right: Side) -> Iterator[Finding]:
-    names = [path for path, _, _ in changed]
+    names = _few_enough([path for path, _, _ in changed], left, right)
     ours, theirs = left.read(names), right.read(names)
     for path, layer, artifact in changed:
         if path in ours and path in theirs:
@@ -174,8 +191,19 @@ def _contents(changed: list[tuple[str, str, str]], left: Side, right: Side) -> I
         else:
             sizes = [side.paths[path][1].size for side in (left, right)]
             yield Finding(
-                "content", f"{sizes[0]:,} and {sizes[1]:,} bytes, too large to look into", layer, artifact, path
+                "content", f"{sizes[0]:,} and {sizes[1]:,} bytes, too much to look into", layer, artifact, path
             )
+
+
+def _few_enough(names: list[str], left: Side, right: Side) -> list[str]:
+    """The first of `names` that fit into memory together."""
+    kept, total = [], 0
+    for path in names:
+        total += left.paths[path][1].size + right.paths[path][1].size
+        if total > _TOTAL_BYTES:
+            break
+        kept.append(path)
+    return kept
 
 
 def _source_equal(
