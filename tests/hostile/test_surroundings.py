@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ import pytest
 from servers import program
 from tests.hostile.conftest import Same
 
-from hostile import CHECKOUT, OURS, Outcome, Surroundings, build, stocked
+from hostile import CHECKOUT, OURS, SMALL, Outcome, Surroundings, build, stocked
 from reprise.store import Store
 
 NOBODY = 4_242
@@ -94,10 +95,12 @@ def test_the_bits_are_the_same_with(name: str, plain: Outcome, stock: Store, sam
     tried(VARIATIONS[name], plain, stock, same, tmp_path)
 
 
-def tried(variation: Variation, plain: Outcome, stock: Store, same: Same, work: Path) -> Outcome:
+def tried(
+    variation: Variation, plain: Outcome, stock: Store, same: Same, work: Path, *, project: Path = SMALL.root
+) -> Outcome:
     """Build in a variation's surroundings, which the plain build must not have been in."""
     assert not variation.seen(plain.saw), "the plain build was in these surroundings too: nothing is varied here"
-    outcome = build(work, stock, variation.around)
+    outcome = build(work, stock, variation.around, project=project)
     assert variation.seen(outcome.saw), "the surroundings did not take effect"
     assert outcome.said["built"] == len(outcome.said["layers"])
     same(outcome)
@@ -122,26 +125,24 @@ def test_an_image_with_another_byte_fails(plain: Outcome, stock: Store, same: Sa
         same(outcome)
 
 
-def test_the_bits_are_the_same_for_a_user_who_is_not_root(
-    plain: Outcome, stock: Store, same: Same, tmp_path: Path
-) -> None:
+def test_the_bits_are_the_same_for_a_user_who_is_not_root(plain: Outcome, artifacts: Store, same: Same) -> None:
     """With a store of their own. The right to read is left to them, since the checkout may lie in root's folder."""
-    for folder in (tmp_path, stock.root, *(path for path in stock.root.rglob("*") if path.is_dir())):
-        os.chown(folder, NOBODY, NOBODY)
-    for file in (stock.root / "index.json", stock.root / ".lock"):
-        os.chown(file, NOBODY, NOBODY)
-    user = f"{NOBODY}"
-    caps = (
-        "--inh-caps=-all,+dac_read_search",
-        "--ambient-caps=-all,+dac_read_search",
-        "--bounding-set=-all,+dac_read_search",
-    )
+    right = "=-all,+dac_read_search"
+    caps = (f"--inh-caps{right}", f"--ambient-caps{right}", f"--bounding-set{right}")
     around = Surroundings(
-        prefix=("setpriv", "--reuid", user, "--regid", user, "--clear-groups", *caps),
+        prefix=("setpriv", "--reuid", str(NOBODY), "--regid", str(NOBODY), "--clear-groups", *caps),
         environment={"HOME": "/nonexistent"},
     )
-    outcome = tried(Variation(around, lambda saw: saw["uid"] == NOBODY), plain, stock, same, tmp_path)
-    assert {stock.path(layer["digest"]).stat().st_uid for layer in outcome.said["layers"]} == {NOBODY}
+    with tempfile.TemporaryDirectory(prefix="reprise-hostile-", dir="/tmp") as name:  # pytest's folders are root's
+        work = Path(name)
+        shutil.copytree(SMALL.root, work / "project")
+        store = stocked(work / "store", artifacts)
+        files = [store.root / "index.json", store.root / ".lock"]
+        for path in (work, *(each for each in work.rglob("*") if each.is_dir() or each in files)):
+            os.chown(path, NOBODY, NOBODY)
+        variation = Variation(around, lambda saw: saw["uid"] == NOBODY)
+        outcome = tried(variation, plain, store, same, work, project=work / "project")
+        assert {store.path(layer["digest"]).stat().st_uid for layer in outcome.said["layers"]} == {NOBODY}
 
 
 def test_the_bits_are_the_same_from_long_folders_with_spaces(
