@@ -6,11 +6,11 @@ import json
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reprise.stored_image import read_image_lock, read_inventory
 from reprise.bom.contents import read_packages, requested
 from reprise.bom.document import MEDIA_TYPE, Subject, cyclonedx_document
 from reprise.build import SOURCE_LABEL
 from reprise.store import Store
+from reprise.stored_image import read_image_lock, read_inventory
 from reprise.trust.sign import attest
 from reprise_trainer.canonical import sha256_digest
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reprise.stored_image import read_image_lock, read_inventory
 from reprise.environments import load_lock
 from reprise.lock.model import Lock
 from reprise.project import Project
 from reprise.store import Store
+from reprise.stored_image import read_image_lock, read_inventory
 from reprise_trainer.canonical import DIGEST_PATTERN
 
 
