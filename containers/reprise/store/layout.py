@@ -189,6 +189,10 @@ class Store:
             hint="`reprise build ENV` builds one; an image is named by its environment or its digest.",
         )
 
+    def listed(self) -> list[str]:
+        """The digests of all manifests that `index.json` lists."""
+        return [str(entry["digest"]) for entry in self._index()["manifests"]]
+
     def manifest(self, digest: str) -> dict[str, Any]:
         """A manifest, parsed."""
         document = json.loads(self.read(digest))

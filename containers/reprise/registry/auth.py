@@ -1,0 +1,129 @@
+"""How a session proves to a registry who it is: basic, or a bearer token that the registry's challenge asks for.
+
+Source: RFC 9110, 11 (challenges); distribution's token authentication specification. A credential or token is sent to
+the registry's own origin, and to the token server that the registry itself names over a safe connection: never to a
+host that an answer redirects to.
+"""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
+
+import requests
+from requests.auth import AuthBase, HTTPBasicAuth
+
+from reprise.artifacts.patience import NoAnswerError, refuse_busy
+from reprise.lock.session import TIMEOUT
+from reprise.registry.credentials import Credentials
+from reprise.registry.reference import is_loopback
+
+_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_CLIENT = "reprise"
+
+
+@dataclass(eq=False)
+class RegistryAuth(AuthBase):
+    """Answers the challenges of the registry at `origin` (scheme and host), and of nobody else.
+
+    `credentials` is called once, at the first challenge; `more_scopes` are asked for with each token, beside what the
+    challenge names (a mount needs the right to read another repository).
+    """
+
+    origin: str
+    credentials: Callable[[], Credentials | None]
+    tokens: requests.Session
+    more_scopes: tuple[str, ...] = ()
+    _header: str = ""
+    _known: list[Credentials | None] = field(default_factory=list)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def __call__(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        if origin_of(request.url or "") == self.origin:
+            if self._header:
+                request.headers["Authorization"] = self._header
+            request.hooks["response"].append(self._answer)
+        return request
+
+    def _answer(self, response: requests.Response, **options: Any) -> requests.Response:
+        """The response, or that to the same request with what its challenge asks for."""
+        request = response.request
+        if response.status_code != 401 or origin_of(request.url or "") != self.origin:
+            return response
+        header = self._authorize(response.headers.get("WWW-Authenticate", ""), request.headers.get("Authorization"))
+        if header is None or header == request.headers.get("Authorization"):
+            return response
+        response.content  # noqa: B018 - the connection is free for others once the answer is read
+        response.close()
+        again = request.copy()
+        again.headers["Authorization"] = header
+        again.hooks = {"response": []}  # one more 401 is an answer
+        second: requests.Response = response.connection.send(again, **options)
+        second.history.append(response)
+        second.request = again
+        return second
+
+    def _authorize(self, challenge: str, refused: Any) -> str | None:
+        with self._lock:
+            if self._header and self._header != refused:
+                return self._header  # another thread was here first
+            scheme, parameters = _parse(challenge)
+            if not self._known:
+                self._known.append(self.credentials())
+            known = self._known[0]
+            if scheme == "basic" and known and known.username:
+                self._header = _basic(known)
+            elif scheme == "bearer" and (token := self._token(parameters, known)):
+                self._header = f"Bearer {token}"
+            else:
+                return None
+            return self._header
+
+    def _token(self, parameters: dict[str, str], known: Credentials | None) -> str:
+        realm = parameters.get("realm", "")
+        parts = urlsplit(realm)
+        if not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(parts.netloc))):
+            raise NoAnswerError(f"its token server {realm!r} is not asked over a safe connection")
+        scopes = [*parameters.get("scope", "").split(), *self.more_scopes]
+        asked = {"service": parameters.get("service", ""), "scope": scopes}
+        if known and known.identity_token:
+            form = {**asked, "scope": " ".join(scopes), "client_id": _CLIENT, "grant_type": "refresh_token"}
+            form["refresh_token"] = known.identity_token
+            answer = self.tokens.post(realm, data=form, timeout=TIMEOUT, allow_redirects=False)
+        else:
+            basic = HTTPBasicAuth(known.username.encode(), known.password.encode()) if known else _no_auth
+            answer = self.tokens.get(realm, params=asked, auth=basic, timeout=TIMEOUT, allow_redirects=False)
+        refuse_busy(answer)
+        if answer.status_code != 200:
+            raise NoAnswerError(f"its token server {realm} answers with HTTP status {answer.status_code}")
+        try:
+            document = answer.json()
+            return str(document.get("token") or document.get("access_token") or "")
+        except (ValueError, AttributeError) as error:
+            raise NoAnswerError(f"its token server {realm} gives no token") from error
+
+
+def origin_of(url: str) -> str:
+    """Scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+
+
+def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
+    return request
+
+
+def _basic(known: Credentials) -> str:
+    request = requests.Request("GET", "http://localhost", auth=(known.username.encode(), known.password.encode()))
+    return str(request.prepare().headers["Authorization"])
+
+
+def _parse(challenge: str) -> tuple[str, dict[str, str]]:
+    """Scheme (lower case) and parameters of a WWW-Authenticate header."""
+    scheme, _, rest = challenge.strip().partition(" ")
+    found = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in _PARAMETER.findall(rest)}
+    return scheme.lower(), found

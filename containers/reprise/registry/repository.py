@@ -1,0 +1,96 @@
+"""One repository of a registry: manifests and blobs, by the OCI distribution spec v1.1."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import requests
+
+from reprise.registry.connection import Registry, open_registry, read_body
+from reprise.registry.manifest import MANIFEST_LIMIT, MANIFEST_TYPES, ReadManifest, read_manifest
+from reprise.registry.reference import Reference
+from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
+
+_ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """The repository `name` of `registry`."""
+
+    registry: Registry
+    name: str
+
+    def path(self, kind: str, which: str) -> str:
+        return f"/v2/{self.name}/{kind}/{which}"
+
+    def has_manifest(self, reference: str) -> str:
+        """The digest that the registry gives for a tag or digest, by a HEAD request; empty where it has none.
+
+        Raises:
+            InputError: it does not say the digest of a tag.
+        """
+        answer = self.registry.ask("HEAD", self.path("manifests", reference), (200, 404), headers=_ACCEPT)
+        if answer.status_code == 404:
+            return ""
+        return answer.headers.get("Docker-Content-Digest", "") or ("" if ":" not in reference else reference)
+
+    def manifest(self, reference: str) -> ReadManifest:
+        """A manifest by tag or digest, checked against the digest, the media type and the size limit.
+
+        Raises:
+            NotFoundError: the registry does not have it.
+            InputError: it is too large, malformed, or not what it is said to be.
+            DoesNotHoldError: its bytes have another digest than was asked for.
+        """
+        path = self.path("manifests", reference)
+        answer = self.registry.ask("GET", path, (200,), headers=_ACCEPT, stream=True)
+        data = read_body(answer, MANIFEST_LIMIT, f"manifest {reference} of {self.name}")
+        digest = sha256_digest(data)
+        if DIGEST_PATTERN.match(reference) and digest != reference:
+            raise DoesNotHoldError(f"{self.registry.host}/{self.name} gave {digest} when asked for {reference}")
+        return read_manifest(data, digest, answer.headers.get("Content-Type", "").partition(";")[0].strip())
+
+    def put_manifest(self, data: bytes, media_type: str, reference: str) -> requests.Response:
+        """Put a manifest under a tag or its digest; the registry's answer."""
+        headers = {"Content-Type": media_type}
+        return self.registry.ask("PUT", self.path("manifests", reference), (201,), headers=headers, data=data)
+
+    def has_blob(self, digest: str, size: int) -> bool:
+        """Whether the registry has a blob, by a HEAD request.
+
+        Raises:
+            InputError: it says that it has it with another size.
+        """
+        answer = self.registry.ask("HEAD", self.path("blobs", digest), (200, 404), allow_redirects=True)
+        if answer.status_code == 404:
+            return False
+        said = answer.headers.get("Content-Length", "")
+        if said.isdigit() and int(said) != size:
+            raise InputError(f"{self.registry.host}/{self.name} says that {digest} has {said} bytes, not {size}")
+        return True
+
+    def blob_address(self, digest: str) -> str:
+        return self.registry.address + self.path("blobs", digest)
+
+
+def open_repository(reference: Reference, certificates: Path | None = None) -> Repository:
+    """The repository that a reference names; nothing is asked yet."""
+    return Repository(open_registry(reference.host, certificates), reference.repository)
+
+
+def find_manifest(repository: Repository, reference: Reference) -> ReadManifest:
+    """The manifest that a reference names.
+
+    Raises:
+        NotFoundError: as `Repository.manifest`, with the whole reference.
+    """
+    try:
+        return repository.manifest(reference.name)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"{reference} is not in its registry ({error.message})",
+            hint="Look for another spelling or tag; `reprise push IMAGE REF` puts an image there.",
+        ) from error
