@@ -46,10 +46,12 @@ HOST = {
     "vulnerabilities": ("environments", "lock", "project", "store", "stored_image"),
     "outdated": ("artifacts", "lock", "store", "vulnerabilities"),
     "rebuild": ("audit", "diff", "engine", "events", "store", "stored_image"),
+    "host_wheels": (),
+    "archive": ("build", "host_wheels", "lock", "store", "stored_image"),
     "demo": ("audit", "environments", "events", "project", "store", "train", "trust"),
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
-        *("artifacts", "bom", "diff", "engine", "outdated", "rebuild", "vulnerabilities"),
+        *("archive", "artifacts", "bom", "diff", "engine", "outdated", "rebuild", "registry", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

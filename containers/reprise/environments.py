@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from reprise.artifacts.fetch import fetch
+from reprise.artifacts.fetch import Places, fetch
 from reprise.artifacts.report import FetchReport
 from reprise.build import BuiltImage, build_image, trainer_source
 from reprise.events import OnEvent, ignore
@@ -33,9 +33,15 @@ def load_lock(project: Project, name: str) -> Lock:
 
 
 def fetch_environment(
-    project: Project, name: str, store: Store, *, workers: int | None = None, on_event: OnEvent = ignore
+    project: Project,
+    name: str,
+    store: Store,
+    *,
+    places: Places | None = None,
+    workers: int | None = None,
+    on_event: OnEvent = ignore,
 ) -> tuple[Lock, FetchReport]:
-    """Fetch the artifacts of an environment that the store lacks.
+    """Fetch the artifacts of an environment that the store lacks; from `places` alone when they are given.
 
     Raises:
         UnavailableError: nobody has an artifact; the message says who was asked.
@@ -43,14 +49,20 @@ def fetch_environment(
     """
     lock = load_lock(project, name)
     sources = read_environment(project.environment_file(name)).sources
-    return lock, fetch(lock.artifacts, store, sources, workers=workers, on_event=on_event)
+    return lock, fetch(lock.artifacts, store, sources, places=places, workers=workers, on_event=on_event)
 
 
 def build_environment(
-    project: Project, name: str, store: Store, *, workers: int | None = None, on_event: OnEvent = ignore
+    project: Project,
+    name: str,
+    store: Store,
+    *,
+    places: Places | None = None,
+    workers: int | None = None,
+    on_event: OnEvent = ignore,
 ) -> BuiltImage:
-    """Build the training image of an environment, fetching what is missing."""
-    lock, _ = fetch_environment(project, name, store, workers=workers, on_event=on_event)
+    """Build the training image of an environment, fetching what is missing; from `places` alone when they are given."""
+    lock, _ = fetch_environment(project, name, store, places=places, workers=workers, on_event=on_event)
     folder = project.lock_folder(name)
     files = {file: (folder / file).read_bytes() for file in LOCK_FILES}
     files[ENVIRONMENT_FILE] = project.environment_file(name).read_bytes()

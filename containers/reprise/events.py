@@ -4,7 +4,7 @@ Every event has a key `event`; the others depend on it:
 
 - `fetch`: `purl`, `bytes` so far, `total` (bytes, 0 when unknown)
 - `layer`: `name`, `state` ("reused" | "started" | "built"), `bytes`, `total` (uncompressed bytes)
-- `unpack`: `name`, `bytes`, `total`
+- `unpack`, `push`, `pull`: `name`, `bytes`, `total`
 - `step`: `step`, `steps`, `loss` (a number to show, not to compare)
 - `phase`: `name` of what begins now
 """

@@ -22,6 +22,10 @@ class Cancelled(Exception):  # noqa: N818 - it is no error: another thread ended
     """The whole fetch was given up."""
 
 
+class TooLongError(NoAnswerError):
+    """A place sends more bytes than the file has, so that it is another file."""
+
+
 class PartialFile:
     """An artifact's bytes as far as they have come, and their sha256.
 
@@ -116,6 +120,7 @@ def download(
 
     Raises:
         NoAnswerError: the place does not have the file, or does not answer.
+        TooLongError: it has a longer one; no more than `size` was kept, and then nothing.
         StorageError: the disk is full.
         Cancelled: `cancelled` was set.
     """
@@ -150,6 +155,9 @@ def _stream(candidate: Candidate, partial: PartialFile, size: int) -> Iterator[t
         length = int(answer.headers.get("Content-Length") or 0)
         total = partial.size + length if length else size
         for chunk in answer.raw.stream(_CHUNK, decode_content=False):
+            if size and partial.size + len(chunk) > size:
+                partial.empty()
+                raise TooLongError(f"more than the {size} bytes that the file has")
             partial.append(chunk)
             yield partial.size, total
         if partial.size < total:

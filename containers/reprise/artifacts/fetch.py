@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from reprise.artifacts.report import FetchReport
 from reprise.events import OnEvent, ignore
 from reprise.lock.model import Artifact, Sources
 from reprise.store import Store
+
+if TYPE_CHECKING:
+    from reprise.artifacts.sources import Source
+
+Places = Callable[[], "Sequence[Source]"]
+"""Gives the places to ask, once something is missing."""
 
 WORKERS = 4
 
@@ -17,6 +24,7 @@ def fetch(
     store: Store,
     sources: Sources,
     *,
+    places: Places | None = None,
     on_event: OnEvent = ignore,
     workers: int | None = None,
 ) -> FetchReport:
@@ -29,6 +37,7 @@ def fetch(
         artifacts: duplicates are fetched once.
         store: holds what is complete; unfinished downloads stay in its folder of partial files and go on next time.
         sources: the environment's own sources.
+        places: when given, these are asked and nobody else: neither pip, nor apt, nor `sources`.
         on_event: called by one thread at a time with {"event": "fetch", "purl", "bytes", "total"}, sizes in bytes so
             far and in all (0 while unknown); the last of an artifact has both equal.
         workers: downloads at a time; WORKERS when it is None.
@@ -45,4 +54,4 @@ def fetch(
         return FetchReport(present, ())
     from reprise.artifacts.fetcher import fetch_missing  # it imports HTTP clients, a fifth of a second
 
-    return FetchReport(present, fetch_missing(missing, store, sources, on_event, workers or WORKERS))
+    return FetchReport(present, fetch_missing(missing, store, sources, places, on_event, workers or WORKERS))

@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from reprise.artifacts.download import PartialFile, download, partial_file
+from reprise.artifacts.download import PartialFile, TooLongError, download, partial_file
+from reprise.artifacts.fetch import Places
 from reprise.artifacts.patience import NoAnswerError, SilentError
 from reprise.artifacts.report import Fetched
 from reprise.artifacts.sources import Candidate, Source, machine_and_environment_sources, public
@@ -38,15 +39,20 @@ class _Miss:
 
 
 def fetch_missing(
-    artifacts: Sequence[Artifact], store: Store, sources: Sources, on_event: OnEvent, workers: int
+    artifacts: Sequence[Artifact],
+    store: Store,
+    sources: Sources,
+    places: Places | None,
+    on_event: OnEvent,
+    workers: int,
 ) -> tuple[Fetched, ...]:
     """Bring `artifacts`, which the store lacks, into it; arguments and errors are those of `fetch`."""
-    fetcher = _Fetcher(store, machine_and_environment_sources(sources), on_event)
+    fetcher = _Fetcher(store, places() if places else machine_and_environment_sources(sources), on_event)
     large_first = sorted(artifacts, key=lambda each: each.size or 1 << 62, reverse=True)  # wheels, of unknown size
     results = fetcher.run(large_first, workers)
     misses = [each for each in results if isinstance(each, _Miss)]
     if misses:
-        raise _explain(misses)
+        raise _explain_offline(misses, store) if places else _explain(misses)
     return tuple(each for each in results if isinstance(each, Fetched))
 
 
@@ -120,6 +126,8 @@ class _Fetcher:
             if before and partial.sha256 != artifact.sha256:  # the part that was here may have been a wrong one
                 partial.empty()
                 self._download(candidate, artifact, partial)
+        except TooLongError as error:
+            raise _WrongBytesError(f"received {error} from {url}") from error
         except NoAnswerError as error:
             if host and isinstance(error, SilentError) and partial.size <= before:
                 self.silent[host] = str(error)
@@ -150,6 +158,17 @@ class _Fetcher:
     def _say(self, artifact: Artifact, size: int, total: int) -> None:
         with self.speaking:
             self.on_event({"event": "fetch", "purl": artifact.purl, "bytes": size, "total": total})
+
+
+def _explain_offline(misses: Sequence[_Miss], store: Store) -> RepriseError:
+    first = next((miss for miss in misses if miss.wrong), misses[0])
+    more = f", and {len(misses) - 1} more artifacts," if len(misses) > 1 else ""
+    tried = "; ".join(first.notes) or "no archive was named"
+    return UnavailableError(
+        f"offline, and the store {store.root} lacks {first.artifact.purl} ({first.artifact.digest}){more}: {tried}",
+        hint="Name a place that has it with --from: a registry's reference or an OCI layout to which the image was "
+        "pushed with its archive (`reprise archive IMAGE`, then `reprise push`); or build once without --offline.",
+    )
 
 
 def _explain(misses: Sequence[_Miss]) -> RepriseError:

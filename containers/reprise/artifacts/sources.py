@@ -24,7 +24,7 @@ from reprise.lock.session import TIMEOUT, local_path
 _Result = TypeVar("_Result")
 _WHEELS: frozenset[Kind] = frozenset(["wheel"])
 _DEBS: frozenset[Kind] = frozenset(["deb"])
-_ALL: frozenset[Kind] = frozenset(["wheel", "deb", "data"])
+EVERY_KIND: frozenset[Kind] = frozenset(["wheel", "deb", "conda", "data"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +105,7 @@ def _directory_source(folder: str, session: Callable[[], requests.Session]) -> S
         if artifact.file_name and path.is_file():
             yield Candidate(path.as_uri(), session())
 
-    return Source(f"directory {folder}", _ALL, find)
+    return Source(f"directory {folder}", EVERY_KIND, find)
 
 
 def _apt(

@@ -9,7 +9,7 @@ import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
-from reprise.artifacts.fetch import fetch
+from reprise.artifacts.fetch import Places, fetch
 from reprise.audit.compare import compare_images
 from reprise.audit.report import Part
 from reprise.build import build_image
@@ -66,14 +66,23 @@ def build_again(digest: str, store: Store, empty: Store, *, on_event: OnEvent = 
 
 
 def bring_artifacts(
-    artifacts: Iterable[Artifact], store: Store, empty: Store, sources: Sources, *, on_event: OnEvent = ignore
+    artifacts: Iterable[Artifact],
+    store: Store,
+    empty: Store,
+    sources: Sources,
+    *,
+    places: Places | None = None,
+    on_event: OnEvent = ignore,
 ) -> None:
-    """Make `empty` hold the artifacts: from `store` those whose bytes there have the right hash, else fetched."""
+    """Make `empty` hold the artifacts: from `store` those whose bytes there have the right hash, else fetched.
+
+    Where `places` are given (an archive, or none for offline), nobody else is asked.
+    """
     artifacts = list(artifacts)
     for artifact in artifacts:
         if store.has(artifact.digest) and not empty.has(artifact.digest):
             _take(artifact, store, empty)
-    fetch(artifacts, empty, sources, on_event=on_event)
+    fetch(artifacts, empty, sources, places=places, on_event=on_event)
 
 
 def _take(artifact: Artifact, store: Store, empty: Store) -> None:

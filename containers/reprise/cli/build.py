@@ -15,6 +15,18 @@ def command(
     project: ProjectOption = Path(),
     store: StoreOption = None,
     workers: WorkersOption = None,
+    offline: Annotated[
+        bool,
+        typer.Option("--offline", help="Ask neither pip, nor apt, nor the network: the store, and --from, is all."),
+    ] = False,
+    archive: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="With --offline: where an archive is: an OCI layout (folder or tar file), or a registry's reference.",
+            metavar="PLACE",
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be fetched and built; write nothing.")
     ] = False,
@@ -22,21 +34,28 @@ def command(
 ) -> None:
     """Build the image of ENVIRONMENT from its lock, fetching what is missing.
 
-    Example: `reprise build torch-cpu --json`
+    Example: `reprise build torch-cpu --json`, or `reprise build torch-cpu --offline --from archive.tar`
     """
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
     from reprise.environments import build_environment, plan_build
     from reprise.project import Project
+    from reprise.registry.archived import archived_places
     from reprise.store import Store
+    from reprise_trainer.errors import InputError
 
     where = Project.find(project)
     if dry_run:
         plan = plan_build(where, environment, Store.open(store, create=False))
         print_json(plan) if as_json else print_rows((key, str(value)) for key, value in plan.items())
         return
-    with progress() as on_event:
-        image = build_environment(where, environment, Store.open(store), workers=workers, on_event=on_event)
+    if archive and not offline:
+        raise InputError("--from names the only place to ask, which --offline asks for", hint="Add --offline.")
+    opened = Store.open(store)
+    with progress() as on_event, archived_places(archive, opened) as places:
+        image = build_environment(
+            where, environment, opened, places=places if offline else None, workers=workers, on_event=on_event
+        )
     layers = [
         {"name": layer.name, "digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size}
         for layer in image.layers

@@ -11,7 +11,25 @@ from typing import Annotated
 import typer
 
 import reprise
-from reprise.cli import audit, build, demo, diff, fetch, key, lock, outdated, rebuild, sbom, scan, sign, train, verify
+from reprise.cli import (
+    archive,
+    audit,
+    build,
+    demo,
+    diff,
+    fetch,
+    key,
+    lock,
+    outdated,
+    pull,
+    push,
+    rebuild,
+    sbom,
+    scan,
+    sign,
+    train,
+    verify,
+)
 from reprise_trainer.errors import RepriseError, StorageError
 
 app = typer.Typer(
@@ -20,7 +38,10 @@ app = typer.Typer(
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )
-for verb in (lock, fetch, build, key, sign, verify, train, audit, rebuild, diff, demo, sbom, scan, outdated):
+for verb in (
+    *(lock, fetch, build, key, sign, verify, archive, push, pull),
+    *(train, audit, rebuild, diff, demo, sbom, scan, outdated),
+):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 
 

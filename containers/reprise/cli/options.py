@@ -28,4 +28,13 @@ EngineOption = Annotated[EngineName, typer.Option("--engine", help="What runs th
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, help="Processes at once; one a core by default.")
 ]
+ReferenceArgument = Annotated[str, typer.Argument(help="HOST[:PORT]/PATH[:TAG][@DIGEST].", metavar="REF")]
+CertificatesOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--ca",
+        help="Certificate authorities (PEM) of the registry; by default those in docker's or podman's certs.d.",
+        metavar="FILE",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]

@@ -59,7 +59,14 @@ def _bars() -> Iterator[OnEvent]:
         yield on_event
 
 
-_WORK = {"fetch": "fetch artifacts", "layer": "build layers", "unpack": "unpack layers", "step": "train"}
+_WORK = {
+    "fetch": "fetch artifacts",
+    "layer": "build layers",
+    "unpack": "unpack layers",
+    "push": "push",
+    "pull": "pull",
+    "step": "train",
+}
 
 
 class _Lines:
@@ -87,7 +94,12 @@ def _describe(event: Event) -> tuple[str, int, int, str]:
             return f"fetch {short_purl(purl)}", now, total or now + 1, f"{now / 1e6:,.1f} MB"
         case {"event": "layer", "state": "reused", "name": str(name)}:
             return f"layer {name}", 0, 0, "reused"
-        case {"event": "layer" | "unpack" as kind, "name": str(name), "bytes": int(now), "total": int(total)}:
+        case {
+            "event": "layer" | "unpack" | "push" | "pull" as kind,
+            "name": str(name),
+            "bytes": int(now),
+            "total": int(total),
+        }:
             return f"{kind} {name}", now, total, f"{now / 1e6:,.1f} MB"
         case {"event": "step", "step": int(step), "steps": int(steps), "loss": loss}:
             return "train", step, steps, f"step {step}/{steps}, loss {float(loss):.4f}"

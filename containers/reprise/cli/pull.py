@@ -1,0 +1,53 @@
+"""`reprise pull`: registry → store."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import CertificatesOption, JsonOption, ReferenceArgument, StoreOption
+
+
+def command(
+    reference: ReferenceArgument,
+    store: StoreOption = None,
+    tag: Annotated[
+        str | None, typer.Option("--tag", help="Name for it in the store; by default the reference.", metavar="NAME")
+    ] = None,
+    archive: Annotated[
+        bool, typer.Option("--archive/--no-archive", help="Also fetch the archive, which only a rebuild needs.")
+    ] = True,
+    certificates: CertificatesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Pull an image with its lock, source, signatures and archive into the store; what is there is not fetched again.
+
+    An interrupted pull goes on where it stopped. Nothing is trusted yet: `reprise verify` says whether it may be used.
+
+    Example: `reprise pull registry.example.org/team/torch-cpu:1`
+    """
+    from reprise.archive import ARCHIVE_TYPE
+    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.progress import progress
+    from reprise.registry.pull import pull
+    from reprise.registry.reference import parse_reference
+    from reprise.store import Store
+
+    where = parse_reference(reference)
+    with progress() as on_event:
+        report = pull(
+            where,
+            Store.open(store),
+            tag=tag,
+            leave_out=() if archive else (ARCHIVE_TYPE,),
+            certificates=certificates,
+            on_event=on_event,
+        )
+    document = report.as_json()
+    if as_json:
+        print_json(document)
+        return
+    print_rows((name, str(value)) for name, value in document.items() if name != "skipped")
+    for each in report.skipped:
+        print(f"left out  {each}")

@@ -1,0 +1,250 @@
+"""Registry (or OCI layout) → store: an image or artifact with everything that refers to it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from reprise.artifacts.download import PartialFile, TooLongError, download, partial_file
+from reprise.artifacts.patience import NoAnswerError, SilentError
+from reprise.events import OnEvent, ignore
+from reprise.registry.graph import DEPTH_LIMIT
+from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest
+from reprise.registry.origin import Origin, RegistryOrigin
+from reprise.registry.reference import Reference
+from reprise.registry.repository import open_repository
+from reprise.store import Store
+from reprise.store.layout import TAG
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, UnavailableError
+
+DOWNLOADS = 4
+"""Downloads at a time."""
+
+_MANIFESTS_LIMIT = 2000
+_EVENT_SECONDS = 0.1
+
+
+@dataclass(slots=True)
+class PullReport:
+    """What a pull did; all but `skipped` are digests. `skipped` says which referrers were left out, and why."""
+
+    digest: str
+    manifests: list[str] = field(default_factory=list)
+    present: list[str] = field(default_factory=list)
+    fetched: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    bytes: int = 0
+    tag: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        """The report for `--json`."""
+        return {
+            "digest": self.digest,
+            "tag": self.tag,
+            "manifests": len(self.manifests),
+            "blobs_present": len(self.present),
+            "blobs_fetched": len(self.fetched),
+            "bytes": self.bytes,
+            "skipped": self.skipped,
+        }
+
+
+def pull(
+    reference: Reference,
+    store: Store,
+    *,
+    tag: str | None = None,
+    leave_out: Iterable[str] = (),
+    certificates: Path | None = None,
+    on_event: OnEvent = ignore,
+) -> PullReport:
+    """Bring what a reference names into the store, with all that refers to it; layers that are there are not fetched.
+
+    Nothing is trusted but digests: whether an image may be used is for `reprise verify` to say.
+
+    Args:
+        tag: what the store calls it; by default the reference, where it has a tag or no digest.
+        leave_out: artifact types of referrers that stay where they are.
+        certificates: file of certificate authorities for the registry.
+        on_event: told of each download's progress.
+
+    Raises:
+        NotFoundError: the registry does not have it.
+        UnavailableError: the registry does not answer, denies access, or breaks off; what came in is kept.
+        DoesNotHoldError: bytes have another digest than was asked for.
+        InputError: a manifest is malformed, too large, or not what it is said to be.
+    """
+    origin = RegistryOrigin(reference, open_repository(reference, certificates))
+    named = "" if reference.digest and not reference.tag else f"{reference.host}/{reference.repository}:"
+    named = named and named + (reference.tag or reference.name)
+    return bring(origin, store, tag=named if tag is None else tag, leave_out=leave_out, on_event=on_event)
+
+
+def bring(
+    origin: Origin, store: Store, *, tag: str = "", leave_out: Iterable[str] = (), on_event: OnEvent = ignore
+) -> PullReport:
+    """Bring the root of `origin`, and all that belongs to it, into the store; arguments and errors as for `pull`."""
+    root = origin.root()
+    report = PullReport(root.digest, tag=tag)
+    manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
+    failures = _bring_blobs(origin, store, manifests.values(), needed, report, on_event)
+    for digest, manifest in manifests.items():
+        if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
+            report.skipped.append(f"{digest}: {lost}")
+            continue
+        notes = {
+            key: value for key, value in manifest.annotations.items() if key != TAG
+        }  # a stranger names nothing here
+        own_tag = (tag or None) if digest == root.digest else None
+        store.put_manifest(
+            manifest.data, manifest.media_type, tag=own_tag, artifact_type=manifest.artifact_type, annotations=notes
+        )
+        report.manifests.append(digest)
+    return report
+
+
+def _graph(
+    origin: Origin, root: ReadManifest, store: Store, leave_out: frozenset[str], report: PullReport
+) -> tuple[dict[str, ReadManifest], set[str]]:
+    """All manifests, parts before wholes, and the digests of those without which the root is not whole."""
+    manifests: dict[str, ReadManifest] = {}
+    needed: set[str] = set()
+
+    def add(manifest: ReadManifest, depth: int, is_needed: bool) -> None:
+        if manifest.digest in manifests:
+            return
+        if depth > DEPTH_LIMIT or len(manifests) >= _MANIFESTS_LIMIT:
+            raise InputError(
+                f"{root.digest} has more than {_MANIFESTS_LIMIT} manifests or {DEPTH_LIMIT} levels of them"
+            )
+        for child in manifest.children:
+            add(read(child.digest), depth + 1, is_needed)
+        manifests[manifest.digest] = manifest
+        if is_needed:
+            needed.add(manifest.digest)
+        for referrer in origin.referrers(manifest.digest):
+            try:
+                found = read(referrer.digest)
+                if found.subject == manifest.digest and found.artifact_type not in leave_out:
+                    add(found, depth + 1, False)
+            except (DoesNotHoldError, InputError, NotFoundError) as error:
+                report.skipped.append(f"{referrer.digest}: {error.message}")  # anybody may attach rubbish to an image
+
+    def read(digest: str) -> ReadManifest:
+        return read_manifest(store.read(digest), digest) if store.has(digest) else origin.manifest(digest)
+
+    add(root, 0, True)
+    return manifests, needed
+
+
+def _bring_blobs(
+    origin: Origin,
+    store: Store,
+    manifests: Iterable[ReadManifest],
+    needed: set[str],
+    report: PullReport,
+    on_event: OnEvent,
+) -> dict[str, str]:
+    """Download the blobs that the store lacks; why a blob of an unneeded manifest did not come in, by its digest."""
+    wanted: dict[str, tuple[Descriptor, bool]] = {}
+    for manifest in manifests:
+        for blob in manifest.blobs:
+            is_needed = manifest.digest in needed or wanted.get(blob.digest, (blob, False))[1]
+            wanted[blob.digest] = (blob, is_needed)
+    report.present = [digest for digest in wanted if store.has(digest)]
+    missing = [each for digest, each in wanted.items() if not store.has(digest)]
+    missing.sort(key=lambda each: each[0].size, reverse=True)
+    failures: dict[str, str] = {}
+    cancelled, speaking = threading.Event(), threading.Lock()
+
+    def one(blob: Descriptor, is_needed: bool) -> None:
+        try:
+            report.bytes += bring_blob(origin, blob, store, cancelled, _teller(blob, on_event, speaking))
+            report.fetched.append(blob.digest)
+        except (DoesNotHoldError, InputError, NotFoundError) as error:
+            if is_needed:
+                raise
+            failures[blob.digest] = error.message
+
+    with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
+        futures = [pool.submit(one, *each) for each in missing]
+        try:
+            for future in futures:
+                future.result()
+        except BaseException:
+            cancelled.set()
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+    return failures
+
+
+def bring_blob(
+    origin: Origin,
+    blob: Descriptor,
+    store: Store,
+    cancelled: threading.Event,
+    on_progress: Callable[[int, int], None] = lambda done, total: None,
+) -> int:
+    """Make the store hold a blob, going on from what an earlier download left; the bytes that came in now.
+
+    Raises:
+        NotFoundError: the place does not have it.
+        UnavailableError: the place does not answer.
+        InputError: it answers that it does not have it.
+        DoesNotHoldError: its bytes have another digest or size than promised.
+    """
+    candidate = origin.candidate(blob.digest)
+    if candidate is None:
+        raise NotFoundError(f"{origin.name} lacks {blob.title or 'the blob'} {blob.digest}")
+    with partial_file(store.partial(blob.digest)) as partial:
+        if store.has(blob.digest):  # another process was faster
+            return 0
+        before = partial.size
+        try:
+            if not _is_whole(partial, blob):
+                download(candidate, partial, blob.size, on_progress, cancelled)
+            if before and not _is_whole(partial, blob):  # the part that was here may have been a wrong one
+                partial.empty()
+                before = 0
+                download(candidate, partial, blob.size, on_progress, cancelled)
+        except SilentError as error:
+            raise UnavailableError(
+                f"{origin.name} breaks off or is silent, asked for {blob.digest}: {error}",
+                hint="What came in is kept: the same command goes on from there.",
+            ) from error
+        except TooLongError as error:
+            raise DoesNotHoldError(f"{origin.name} gave {error}, asked for {blob.digest}") from error
+        except NoAnswerError as error:
+            raise InputError(f"{origin.name} does not give {blob.digest}: {error}") from error
+        if not _is_whole(partial, blob):
+            found = f"sha256:{partial.sha256} ({partial.size} bytes)"
+            partial.path.unlink()
+            raise DoesNotHoldError(f"{origin.name} gave {found} when asked for {blob.digest} ({blob.size} bytes)")
+        store.add_file(partial.path, blob.digest)
+        on_progress(blob.size, blob.size)
+        return partial.size - before
+
+
+def _is_whole(partial: PartialFile, blob: Descriptor) -> bool:
+    return partial.size == blob.size and f"sha256:{partial.sha256}" == blob.digest
+
+
+def _teller(blob: Descriptor, on_event: OnEvent, speaking: threading.Lock) -> Callable[[int, int], None]:
+    """Tells of a download's progress, not too often."""
+    said = 0.0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal said
+        now = time.monotonic()
+        if now - said < _EVENT_SECONDS and done != blob.size:
+            return
+        said = now
+        with speaking:
+            on_event({"event": "pull", "name": blob.title or blob.digest[7:19], "bytes": done, "total": blob.size})
+
+    return tell
