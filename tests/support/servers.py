@@ -39,20 +39,30 @@ def dockerd(folder: Path) -> Iterator[str]:
 
 
 @contextmanager
-def docker_registry(folder: Path) -> Iterator[str]:
-    """An empty OCI registry; gives `127.0.0.1:<port>`."""
+def docker_registry(folder: Path, *, htpasswd: str = "", tls: tuple[Path, Path] | None = None) -> Iterator[str]:
+    """An empty OCI registry; gives `127.0.0.1:<port>`.
+
+    Args:
+        htpasswd: a line of an htpasswd file (bcrypt); then that user name and password are asked for.
+        tls: files of a certificate and its key; then it is https alone that is answered.
+    """
     host = f"127.0.0.1:{free_port()}"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "registry.yml"
     config.write_text(
         "version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\n"
-        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp: {{addr: '{host}'}}\n"
+        f"storage: {{filesystem: {{rootdirectory: {folder}/registry}}}}\nhttp:\n  addr: '{host}'\n"
+        + (f"  tls: {{certificate: {tls[0]}, key: {tls[1]}}}\n" if tls else "")
+        + (f"auth: {{htpasswd: {{realm: registry, path: {folder}/htpasswd}}}}\n" if htpasswd else "")
     )
+    (folder / "htpasswd").write_text(f"{htpasswd}\n")
 
     def answers() -> bool:
         try:
             with urllib.request.urlopen(f"http://{host}/v2/", timeout=1) as answer:
                 return bool(answer.status == 200)
+        except urllib.error.HTTPError as error:
+            return error.code in (400, 401)  # http asked of https, or a password missing
         except (urllib.error.URLError, OSError):
             return False
 

@@ -162,20 +162,21 @@ def _bring_blobs(
     failures: dict[str, str] = {}
     cancelled, speaking = threading.Event(), threading.Lock()
 
-    def one(blob: Descriptor, is_needed: bool) -> None:
+    def one(blob: Descriptor, is_needed: bool) -> int:
         try:
-            report.bytes += bring_blob(origin, blob, store, cancelled, _teller(blob, on_event, speaking))
+            size = bring_blob(origin, blob, store, cancelled, _teller(blob, on_event, speaking))
             report.fetched.append(blob.digest)
+            return size
         except (DoesNotHoldError, InputError, NotFoundError) as error:
             if is_needed:
                 raise
             failures[blob.digest] = error.message
+            return 0
 
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
         futures = [pool.submit(one, *each) for each in missing]
         try:
-            for future in futures:
-                future.result()
+            report.bytes = sum(future.result() for future in futures)
         except BaseException:
             cancelled.set()
             pool.shutdown(wait=False, cancel_futures=True)

@@ -146,14 +146,18 @@ class _Push:
             path = self.store.path(blob.digest)
             if path.stat().st_size != blob.size:
                 raise InputError(f"{path} has {path.stat().st_size} bytes, but the manifest says {blob.size}")
-            mounted = upload_blob(
-                self.repository,
-                path,
-                blob.digest,
-                blob.size,
-                mount_from="" if source == self.repository.name else source,
-                on_progress=lambda sent: self._say(blob, sent),
-            )
+            try:
+                mounted = upload_blob(
+                    self.repository,
+                    path,
+                    blob.digest,
+                    blob.size,
+                    mount_from="" if source == self.repository.name else source,
+                    on_progress=lambda sent: self._say(blob, sent),
+                )
+            except InputError:
+                self.store.check(blob.digest)  # a file that rotted is the better message
+                raise
             if not self.repository.has_blob(blob.digest, blob.size):
                 raise DoesNotHoldError(f"the registry took {blob.digest}, and does not have it afterwards")
             return mounted

@@ -100,7 +100,7 @@ class _Upload:
             self._patch(self._chunk)
         if self._offset:
             self._patch(self._size - self._offset)
-        # what fits into one request is sent with the last question itself
+        # What fits into one request is sent with the last question itself
         headers = {"Content-Type": "application/octet-stream"}
         url = self._location + ("&" if "?" in self._location else "?") + f"digest={self._digest}"
         body = _Body(self._path, self._offset, self._size - self._offset, self._on_progress)
