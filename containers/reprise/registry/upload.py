@@ -79,6 +79,7 @@ class _Upload:
         self._path, self._digest, self._size = path, digest, size
         self._on_progress = on_progress
         self._offset = 0
+        self._zero_range = 0
         self._chunk = max(CHUNK, int(opened.headers.get("OCI-Chunk-Min-Length") or 0))
         self._moved_to(opened)
         self._lost = False  # whether the registry has to be asked how far it came
@@ -131,7 +132,10 @@ class _Upload:
         answer = self._registry.session.request(method, url, timeout=TIMEOUT, stream=True, **options)  # type: ignore[arg-type]
         refuse_busy(answer)
         if answer.status_code == 416:  # the registry is at another place than we think
+            self._zero_range = 1 - self._zero_range
             raise SilentError("it lost its place in the upload")
+        if answer.status_code == 404 and method in ("PATCH", "PUT"):
+            raise SilentError("it forgot the upload")
         if answer.status_code not in expected:
             raise refusal(self._registry.host, method, url, answer)
         read_body(answer, _PIECE, "the registry's answer to an upload")
@@ -142,11 +146,11 @@ class _Upload:
             self._location = requests.compat.urljoin(answer.url, location)
 
     def _received(self, answer: requests.Response, otherwise: int) -> int:
-        """Bytes that the registry has; a Range of 0-0 means none for some registries and one for others: none here."""
+        """Bytes that the registry has. A Range of 0-0 is none for some registries and one for others."""
         match = _RANGE.match(answer.headers.get("Range", ""))
         if match is None:
             return otherwise
-        count = int(match[1]) + 1 if int(match[1]) else 0
+        count = int(match[1]) + 1 if int(match[1]) else self._zero_range
         if count > self._size:
             raise InputError(f"the registry {self._registry.host} has more bytes of {self._digest} than there are")
         return count
