@@ -40,6 +40,7 @@ def no_logins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     monkeypatch.setenv("DOCKER_CONFIG", str(tmp_path / "docker"))
     (tmp_path / "docker").mkdir()
+    (tmp_path / "docker" / "config.json").write_text("{}")
     return tmp_path / "docker"
 
 

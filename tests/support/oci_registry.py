@@ -283,6 +283,10 @@ class _Handler(BaseHTTPRequestHandler):
         headers = {"OCI_Subject": document["subject"]["digest"]} if "subject" in document else {}
         return self.answer(201, Docker_Content_Digest=digest, **(headers if self.known.referrers_api else {}))
 
+    def tags(self, name: str) -> None:
+        tags = sorted(tag for repository, tag in self.known.manifests if repository == name and ":" not in tag)
+        self.answer(200, json.dumps({"name": name, "tags": tags}).encode())
+
     def referrers(self, name: str, subject: str) -> None:
         if not self.known.referrers_api:
             return self.error(404, "NOT_FOUND")
@@ -302,4 +306,5 @@ _ROUTES = (
     (rf"/v2/(.+)/blobs/({_DIGEST})", "blob"),
     (rf"/v2/(.+)/referrers/({_DIGEST})", "referrers"),
     (r"/v2/(.+)/manifests/([^/]+)", "manifest"),
+    (r"/v2/(.+)/tags/list", "tags"),
 )
