@@ -160,14 +160,12 @@ class Store:
         artifact_type: str | None = None,
         annotations: Mapping[str, str] | None = None,
     ) -> str:
-        """Keep a manifest and list it in `index.json`, under `tag` when one is given (which moves there)."""
+        """Keep a manifest and list it in `index.json`, under `tag` too when one is given (which moves there)."""
         digest = self.add(manifest)
         entry: dict[str, Any] = {"mediaType": media_type, "digest": digest, "size": len(manifest)}
-        if artifact_type:
-            entry["artifactType"] = artifact_type
+        entry |= {"artifactType": artifact_type} if artifact_type else {}
         notes = {**(annotations or {}), **({TAG: tag} if tag else {})}
-        if notes:
-            entry["annotations"] = notes
+        entry |= {"annotations": notes} if notes else {}
         with self._locked():
             index = self._index()
             manifests = _with_entry(index["manifests"], entry, tag)
@@ -191,7 +189,7 @@ class Store:
 
     def listed(self) -> list[str]:
         """The digests of all manifests that `index.json` lists."""
-        return [str(entry["digest"]) for entry in self._index()["manifests"]]
+        return list(dict.fromkeys(str(entry["digest"]) for entry in self._index()["manifests"]))
 
     def manifest(self, digest: str) -> dict[str, Any]:
         """A manifest, parsed."""
@@ -224,13 +222,12 @@ class Store:
             ],
             "subject": {"mediaType": MANIFEST_TYPE, "digest": subject, "size": self.path(subject).stat().st_size},
         }
-        if annotations:
-            manifest["annotations"] = dict(annotations)
+        manifest |= {"annotations": dict(annotations)} if annotations else {}
         return self.put_manifest(canonical_json(manifest), artifact_type=artifact_type, annotations=annotations)
 
     def referrers(self, subject: str, artifact_type: str | None = None) -> list[dict[str, Any]]:
         """The artifacts that point at `subject`, as manifests with their own digest under `digest`, oldest first."""
-        found = []
+        found = {}
         for entry in self._index()["manifests"]:
             if artifact_type and entry.get("artifactType") != artifact_type:
                 continue
@@ -239,8 +236,8 @@ class Store:
             except (InputError, NotFoundError, ValueError):
                 continue  # a damaged artifact speaks for nothing, and must not silence the others
             if manifest.get("subject", {}).get("digest") == subject:
-                found.append({**manifest, "digest": entry["digest"]})
-        return found
+                found[entry["digest"]] = {**manifest, "digest": entry["digest"]}
+        return list(found.values())
 
     def files(self, manifest_digest: str) -> dict[str, bytes]:
         """The titled files of an artifact, checked against their digests."""
@@ -277,19 +274,28 @@ def _hex(digest: str) -> str:
 
 
 def _with_entry(manifests: list[dict[str, Any]], entry: dict[str, Any], tag: str | None) -> list[dict[str, Any]]:
-    """The list with `entry` in it once, and `tag` on no other entry."""
-    kept = []
+    """The list with `entry` in it, and `tag` on no other; a manifest with several tags has an entry for each."""
+    if tag is None and any(other["digest"] == entry["digest"] for other in manifests):
+        return manifests  # it is listed, perhaps under tags of its own
+    changed: list[dict[str, Any]] = []
     for other in manifests:
-        if other["digest"] == entry["digest"]:
-            if tag is None and TAG in other.get("annotations", {}):
-                entry = {**entry, "annotations": {**entry.get("annotations", {}), TAG: other["annotations"][TAG]}}
-            continue
-        notes = other.get("annotations", {})
-        if tag is not None and notes.get(TAG) == tag:
-            notes = {key: value for key, value in notes.items() if key != TAG}
-            other = {key: value for key, value in other.items() if key != "annotations"}
-            if notes:
-                other["annotations"] = notes
-        kept.append(other)
-    position = next((i for i, other in enumerate(manifests) if other["digest"] == entry["digest"]), len(kept))
-    return [*kept[:position], entry, *kept[position:]]
+        its_tag = _tag(other)
+        if other["digest"] == entry["digest"] and its_tag in (None, tag):
+            other = entry
+        elif tag is not None and its_tag == tag:
+            other = _untagged(other)
+        if other not in changed:
+            changed.append(other)
+    named = {other["digest"] for other in changed if _tag(other)}
+    kept = [other for other in changed if other is entry or _tag(other) or other["digest"] not in named]
+    return kept if entry in kept else [*kept, entry]
+
+
+def _tag(entry: dict[str, Any]) -> Any:
+    return entry.get("annotations", {}).get(TAG)
+
+
+def _untagged(entry: dict[str, Any]) -> dict[str, Any]:
+    notes = {key: value for key, value in entry["annotations"].items() if key != TAG}
+    rest = {key: value for key, value in entry.items() if key != "annotations"}
+    return {**rest, "annotations": notes} if notes else rest

@@ -1,0 +1,61 @@
+"""`reprise push`, `pull`, `archive` and `build --offline` as a user meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oci_registry import OciRegistry, serve_registry
+from small_image import Entry, make_image
+
+from reprise.store import Store
+
+
+def test_an_image_goes_there_and_comes_back(reprise: Any, tmp_path: Path) -> None:
+    digest = make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}}).digest
+    with serve_registry(OciRegistry()) as registry:
+        reference = f"{registry.host}/team/small:1"
+        planned = json.loads(reprise("push", "small", reference, "--dry-run", "--json").out)
+        assert planned["dry_run"] and planned["blobs_uploaded"] == 3 and not registry.manifests
+        pushed = reprise("push", "small", reference, "--json")
+        assert json.loads(pushed.out)["reference"] == f"{registry.host}/team/small@{digest}"
+        assert "push" in pushed.err  # progress goes to stderr
+        pulled = reprise("pull", reference, "--store", tmp_path / "other", "--tag", "mine", "--json")
+        assert json.loads(pulled.out) | {"bytes": 0} == {
+            "digest": digest,
+            "tag": "mine",
+            "manifests": 1,
+            "blobs_present": 0,
+            "blobs_fetched": 3,
+            "bytes": 0,
+            "skipped": [],
+        }
+        assert "manifests" in reprise("pull", reference, "--store", tmp_path / "other").out
+    assert Store(tmp_path / "other").resolve("mine") == digest
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["push", "torch-cpu", "no-host/x:1"], 65, "it names no registry"),
+        (["pull", "127.0.0.1:5/UPPER:1"], 65, "not a repository's name"),
+        (["pull", "127.0.0.1:5/a@sha256:12"], 65, "not a digest"),
+        (["pull", "127.0.0.1:5/a:1", "--ca", "none.crt"], 65, "none.crt"),
+        (["pull", "127.0.0.1:1/a:1"], 69, "gives no answer"),
+        (["build", "torch-cpu", "--from", "x"], 65, "Add --offline"),
+        (["build", "torch-cpu", "--offline"], 69, "--from"),
+        (["build", "torch-cpu", "--offline", "--from", "nowhere"], 65, "neither a folder"),
+    ],
+)
+def test_what_is_wrong_is_one_message(reprise: Any, arguments: list[str], code: int, said: str) -> None:
+    done = reprise(*arguments)
+    assert done.code == code, done.err
+    assert said in done.err and done.err.count("error:") == 1
+
+
+def test_an_image_that_reprise_did_not_build_gets_no_archive(reprise: Any, tmp_path: Path) -> None:
+    make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}})
+    done = reprise("archive", "small")
+    assert (done.code in (65, 66) and "small" in done.err) or "label" in done.err
