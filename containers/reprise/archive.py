@@ -24,8 +24,8 @@ from reprise_trainer.errors import NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 
 ARCHIVE_TYPE = "application/vnd.reprise.archive.v1"
-PURL = "org.reprise.purl"
-HOST_PYTHON = "org.reprise.host-python"
+PURL = "reprise.purl"
+HOST_PYTHON = "reprise.host-python"
 LOCK_FOLDER, SOURCE_FOLDER, ARTIFACT_FOLDER, HOST_FOLDER = "lock", "source", "artifacts", "host"
 
 _FILE_TYPE = "application/octet-stream"

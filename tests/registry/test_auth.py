@@ -68,6 +68,14 @@ def test_a_token_server_is_asked_for_a_token(
     assert with_password and all(path.startswith("/token?") for path in with_password)
 
 
+def test_an_identity_token_is_exchanged_for_a_token(
+    image: Any, token_registry: OciRegistry, no_logins: Path, tmp_path: Path
+) -> None:
+    write(no_logins, {"auths": {token_registry.host: {"identitytoken": "secret"}}})
+    push(image.store, image.digest, at(token_registry.host))
+    assert pull(at(token_registry.host), Store.open(tmp_path / "fresh")).digest == image.digest
+
+
 def test_a_token_that_ran_out_is_renewed(image: Any, token_registry: OciRegistry, no_logins: Path) -> None:
     log_in(no_logins, token_registry.host)
     challenge = f'Bearer realm="http://{token_registry.host}/token",service="registry",'

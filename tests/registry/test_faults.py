@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -159,6 +161,28 @@ def test_an_interrupted_pull_fetches_only_what_is_missing(image: Any, registry: 
     assert asked.headers["Range"] == "bytes=2000000-"
     assert report.bytes < layer["size"] - 1_900_000
     fresh.check(layer["digest"])
+
+
+def test_a_pull_that_was_killed_goes_on(image: Any, registry: OciRegistry, tmp_path: Path) -> None:
+    push(image.store, image.digest, at(registry.host))
+    layer = noise(image)
+    registry.faults = [Fault("GET", layer["digest"], pace=0.1)]
+    command = [sys.executable, "-m", "reprise", "pull", f"{registry.host}/team/small:1", "--store", str(tmp_path / "s")]
+    process = subprocess.Popen(command)
+    part = Store(tmp_path / "s").partial(layer["digest"])
+    end = time.monotonic() + 60
+    while not (part.exists() and part.stat().st_size > 500_000):
+        assert process.poll() is None and time.monotonic() < end
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    arrived = part.stat().st_size
+    assert arrived < layer["size"]
+    registry.asked.clear()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
+    (asked,) = [request for request in registry.asked if layer["digest"] in request.path]
+    assert asked.headers["Range"] == f"bytes={arrived}-"
+    Store(tmp_path / "s").check(layer["digest"])
 
 
 def test_a_leftover_of_something_else_is_thrown_away(image: Any, registry: OciRegistry, tmp_path: Path) -> None:

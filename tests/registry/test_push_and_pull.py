@@ -19,7 +19,7 @@ from reprise.registry.push import push
 from reprise.registry.reference import parse_reference
 from reprise.registry.referrers import fallback_tag
 from reprise.store import Store
-from reprise.store.layout import TAG
+from reprise.store.index_entries import TAG
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, UnavailableError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 

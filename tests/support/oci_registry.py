@@ -29,7 +29,7 @@ class Fault:
 
     `status` is answered instead, with `headers`. `drop` are bytes of the body (sent or received) after which the
     connection ends. `cut` answers with that much of the body as if it were all. `longer` are bytes too many, sent by
-    chunked encoding. `pause` are seconds before the answer.
+    chunked encoding. `pause` are seconds before the answer, `pace` those after each 64 KiB of it.
     """
 
     method: str
@@ -41,6 +41,7 @@ class Fault:
     cut: int = -1
     longer: bytes = b""
     pause: float = 0.0
+    pace: float = 0.0
 
 
 @dataclass
@@ -149,10 +150,17 @@ class _Handler(BaseHTTPRequestHandler):
 
     def token(self) -> None:
         expected = "Basic " + base64.b64encode(f"me:{self.known.password}".encode()).decode()
-        if self.headers.get("Authorization") != expected:
+        scopes = self.query.get("scope", [])
+        if self.command == "POST":  # OAuth 2: a refresh token instead of a password
+            form = parse_qs(self.body().decode())
+            proven = form["grant_type"] == ["refresh_token"] and form["refresh_token"] == [self.known.password]
+            scopes = form["scope"][0].split()
+        else:
+            proven = self.headers.get("Authorization") == expected
+        if not proven:
             return self.error(401, "DENIED")
         token = secrets.token_hex(8)
-        self.known.tokens[token] = set(self.query.get("scope", []))
+        self.known.tokens[token] = set(scopes)
         return self.answer(200, json.dumps({"token": token, "expires_in": 60}).encode())
 
     def action(self) -> str:
@@ -195,7 +203,9 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(sent[: self.broken.drop])
             self.drop()
         else:
-            self.wfile.write(sent)
+            for start in range(0, len(sent), 1 << 16):
+                self.wfile.write(sent[start : start + (1 << 16)])
+                time.sleep(self.broken.pace)
 
     def error(self, status: int, code: str, **headers: str) -> None:
         self.answer(status, json.dumps({"errors": [{"code": code, "message": code.lower()}]}).encode(), **headers)

@@ -51,21 +51,22 @@ class RegistryAuth(AuthBase):
 
     def _answer(self, response: requests.Response, **options: Any) -> requests.Response:
         """The response, or that to the same request with what its challenge asks for."""
-        request = response.request
-        if response.status_code != 401 or origin_of(request.url or "") != self.origin:
-            return response
-        header = self._authorize(response.headers.get("WWW-Authenticate", ""), request.headers.get("Authorization"))
-        if header is None or header == request.headers.get("Authorization"):
-            return response
-        response.content  # noqa: B018 - the connection is free for others once the answer is read
-        response.close()
-        again = request.copy()
-        again.headers["Authorization"] = header
-        again.hooks = {"response": []}  # one more 401 is an answer
-        second: requests.Response = response.connection.send(again, **options)
-        second.history.append(response)
-        second.request = again
-        return second
+        for _ in range(2):  # another thread's token may be for something else
+            request = response.request
+            if response.status_code != 401 or origin_of(request.url or "") != self.origin:
+                return response
+            refused = request.headers.get("Authorization")
+            header = self._authorize(response.headers.get("WWW-Authenticate", ""), refused)
+            if header is None or header == refused:
+                return response
+            response.close()
+            again = request.copy()
+            again.headers["Authorization"] = header
+            following: requests.Response = response.connection.send(again, **options)
+            following.history.append(response)
+            following.request = again
+            response = following
+        return response
 
     def _authorize(self, challenge: str, refused: Any) -> str | None:
         with self._lock:

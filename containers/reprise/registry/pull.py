@@ -19,7 +19,7 @@ from reprise.registry.origin import Origin, RegistryOrigin
 from reprise.registry.reference import Reference
 from reprise.registry.repository import open_repository
 from reprise.store import Store
-from reprise.store.layout import TAG
+from reprise.store.index_entries import TAG
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, UnavailableError
 
 DOWNLOADS = 4

@@ -15,6 +15,7 @@ from typing import Any
 
 import platformdirs
 
+from reprise.store.index_entries import TAG, with_entry
 from reprise_trainer.canonical import DIGEST_PATTERN, canonical_json, sha256_digest
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
 from reprise_trainer.errors import InputError, NotFoundError
@@ -23,7 +24,6 @@ from reprise_trainer.identity.inventory import MANIFEST_TYPE
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_BLOB = b"{}"  # OCI image spec v1.1, "guidance for an empty descriptor"
-TAG = "org.opencontainers.image.ref.name"
 TITLE = "org.opencontainers.image.title"
 
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
@@ -168,7 +168,7 @@ class Store:
         entry |= {"annotations": notes} if notes else {}
         with self._locked():
             index = self._index()
-            manifests = _with_entry(index["manifests"], entry, tag)
+            manifests = with_entry(index["manifests"], entry, tag)
             if manifests != index["manifests"]:
                 write_durably(self.root / "index.json", canonical_json({**index, "manifests": manifests}))
         return digest
@@ -271,31 +271,3 @@ def _hex(digest: str) -> str:
     if not DIGEST_PATTERN.match(digest):
         raise InputError(f"{digest!r} is not a digest; expected sha256: and 64 hex digits")
     return digest.removeprefix("sha256:")
-
-
-def _with_entry(manifests: list[dict[str, Any]], entry: dict[str, Any], tag: str | None) -> list[dict[str, Any]]:
-    """The list with `entry` in it, and `tag` on no other; a manifest with several tags has an entry for each."""
-    if tag is None and any(other["digest"] == entry["digest"] for other in manifests):
-        return manifests  # it is listed, perhaps under tags of its own
-    changed: list[dict[str, Any]] = []
-    for other in manifests:
-        its_tag = _tag(other)
-        if other["digest"] == entry["digest"] and its_tag in (None, tag):
-            other = entry
-        elif tag is not None and its_tag == tag:
-            other = _untagged(other)
-        if other not in changed:
-            changed.append(other)
-    named = {other["digest"] for other in changed if _tag(other)}
-    kept = [other for other in changed if other is entry or _tag(other) or other["digest"] not in named]
-    return kept if entry in kept else [*kept, entry]
-
-
-def _tag(entry: dict[str, Any]) -> Any:
-    return entry.get("annotations", {}).get(TAG)
-
-
-def _untagged(entry: dict[str, Any]) -> dict[str, Any]:
-    notes = {key: value for key, value in entry["annotations"].items() if key != TAG}
-    rest = {key: value for key, value in entry.items() if key != "annotations"}
-    return {**rest, "annotations": notes} if notes else rest
