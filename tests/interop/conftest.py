@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-import requests
 import zstandard
 from cryptography.hazmat.primitives.asymmetric import ec
 from servers import docker_registry
 
+from reprise.registry.push import push
+from reprise.registry.reference import parse_reference
 from reprise.store import Store
 from reprise.trust.keys import make_key
 from reprise.trust.sign import sign_image
@@ -25,8 +26,6 @@ from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_byt
 
 ROOT = Path(__file__).parents[2]
 ZSTD_LAYER = "application/vnd.oci.image.layer.v1.tar+zstd"
-MANIFEST = "application/vnd.oci.image.manifest.v1+json"
-INDEX = "application/vnd.oci.image.index.v1+json"
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -73,41 +72,8 @@ class Registry:
     host: str
 
     def push(self, store: Store, digest: str, repository: str) -> str:
-        """Copy an image and the artifacts that point at it; the image's reference."""
-        self._put(store, store.manifest(digest), store.read(digest), repository)
-        entries = []
-        for referrer in store.referrers(digest):
-            body = store.read(referrer["digest"])
-            self._put(store, referrer, body, repository)
-            entries.append({"mediaType": MANIFEST, "digest": referrer["digest"], "size": len(body)})
-        # OCI distribution spec v1.1, "referrers tag schema"
-        self._put_manifest(
-            repository,
-            digest.replace(":", "-"),
-            INDEX,
-            requests.models.complexjson.dumps({"schemaVersion": 2, "mediaType": INDEX, "manifests": entries}).encode(),
-        )
-        return f"{self.host}/{repository}@{digest}"
-
-    def _put(self, store: Store, manifest: dict, body: bytes, repository: str) -> None:  # type: ignore[type-arg]
-        for blob in (manifest["config"], *manifest["layers"]):
-            start = requests.post(f"http://{self.host}/v2/{repository}/blobs/uploads/", timeout=10)
-            start.raise_for_status()
-            requests.put(
-                start.headers["Location"],
-                params={"digest": blob["digest"]},
-                data=store.read(blob["digest"]),
-                timeout=10,
-            ).raise_for_status()
-        self._put_manifest(repository, sha256_digest(body), MANIFEST, body)
-
-    def _put_manifest(self, repository: str, reference: str, media_type: str, body: bytes) -> None:
-        requests.put(
-            f"http://{self.host}/v2/{repository}/manifests/{reference}",
-            data=body,
-            headers={"Content-Type": media_type},
-            timeout=10,
-        ).raise_for_status()
+        """Push an image and the artifacts that point at it; the image's reference."""
+        return push(store, digest, parse_reference(f"{self.host}/{repository}")).reference
 
 
 @pytest.fixture(scope="session")

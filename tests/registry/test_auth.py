@@ -212,6 +212,8 @@ def test_each_host_has_its_own(no_logins: Path) -> None:
     assert find_credentials("a.org") == Credentials("u", "a.org:x")
     assert find_credentials("b.org") == Credentials("u", "https://b.org/v1/:x")
     assert find_credentials("c.org") is None
+    write(no_logins, {"auths": {"https://index.docker.io/v1/": {"username": "u", "password": "p"}}})
+    assert find_credentials("docker.io") == Credentials("u", "p")
 
 
 def helper(folder: Path, monkeypatch: pytest.MonkeyPatch, script: str) -> None:

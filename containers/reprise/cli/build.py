@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from reprise.cli.options import JsonOption, ProjectOption, StoreOption, WorkersOption
+
+if TYPE_CHECKING:
+    from reprise.build import BuiltImage
 
 
 def command(
@@ -56,25 +59,27 @@ def command(
         image = build_environment(
             where, environment, opened, places=places if offline else None, workers=workers, on_event=on_event
         )
-    layers = [
-        {"name": layer.name, "digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size}
-        for layer in image.layers
-    ]
-    document = {
+    print_json(_document(image)) if as_json else print_rows(_rows(image))
+
+
+def _document(image: BuiltImage) -> dict[str, Any]:
+    return {
         "digest": image.digest,
         "environment_digest": image.environment_digest,
-        "layers": layers,
+        "layers": [
+            {"name": layer.name, "digest": layer.digest, "diff_id": layer.diff_id, "size": layer.size}
+            for layer in image.layers
+        ],
         "built": image.built,
         "seconds": round(image.seconds, 3),
     }
-    if as_json:
-        print_json(document)
-    else:
-        print_rows(
-            [
-                ("image", image.digest),
-                ("environment", image.environment_digest),
-                ("layers", f"{len(layers)} ({image.built} built, {len(layers) - image.built} reused)"),
-                ("seconds", f"{image.seconds:.1f}"),
-            ]
-        )
+
+
+def _rows(image: BuiltImage) -> list[tuple[str, str]]:
+    reused = len(image.layers) - image.built
+    return [
+        ("image", image.digest),
+        ("environment", image.environment_digest),
+        ("layers", f"{len(image.layers)} ({image.built} built, {reused} reused)"),
+        ("seconds", f"{image.seconds:.1f}"),
+    ]

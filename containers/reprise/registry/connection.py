@@ -22,6 +22,9 @@ from reprise.registry.reference import is_loopback
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError, UnavailableError
 
 _POOL = 16
+_SERVED_BY = {"docker.io": "registry-1.docker.io"}
+"""Registries whose API has another host than their images' names."""
+
 _ERROR_BYTES = 1 << 16
 
 
@@ -88,7 +91,8 @@ def open_registry(host: str, certificates: Path | None = None) -> Registry:
     trusted = certificates or _configured_certificates(host)
     if trusted is not None and not trusted.is_file():
         raise InputError(f"the certificate authorities' file {trusted} does not exist")
-    address = f"http://{host}" if is_loopback(host) and trusted is None else f"https://{host}"
+    plain = is_loopback(host) and trusted is None
+    address = f"{'http' if plain else 'https'}://{_SERVED_BY.get(host, host)}"
     session, tokens = _session(trusted), _session(trusted)
     auth = RegistryAuth(origin_of(address), lambda: find_credentials(host), tokens)
     session.auth = auth

@@ -76,8 +76,9 @@ def _table(config: Mapping[str, Any], key: str) -> dict[str, Any]:
 
 
 def _host_of(key: str) -> str:
-    """`https://host/v1/` and `host/namespace` as `host`."""
-    return key.rpartition("://")[2].partition("/")[0]
+    """`https://host/v1/` and `host/namespace` as `host`; docker calls its own hub by an older name there."""
+    host = key.rpartition("://")[2].partition("/")[0]
+    return "docker.io" if host == "index.docker.io" else host
 
 
 def _stored(path: Path, host: str, entry: Mapping[str, Any]) -> Credentials | None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from reprise.artifacts.download import PartialFile, TooLongError, download, partial_file
 from reprise.artifacts.patience import NoAnswerError, SilentError
+from reprise.artifacts.sources import Candidate
 from reprise.events import OnEvent, ignore
 from reprise.registry.graph import DEPTH_LIMIT
 from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest
@@ -123,7 +124,13 @@ def _graph(
                 f"{root.digest} has more than {_MANIFESTS_LIMIT} manifests or {DEPTH_LIMIT} levels of them"
             )
         for child in manifest.children:
-            add(read(child.digest), depth + 1, is_needed)
+            found = read(child.digest)
+            if (len(found.data), found.media_type) != (child.size, child.media_type or found.media_type):
+                raise InputError(
+                    f"{manifest.digest} says that {child.digest} is {child.size} bytes of {child.media_type!r}, "
+                    f"but it is {len(found.data)} bytes of {found.media_type!r}"
+                )
+            add(found, depth + 1, is_needed)
         manifests[manifest.digest] = manifest
         if is_needed:
             needed.add(manifest.digest)
@@ -206,22 +213,12 @@ def bring_blob(
         if store.has(blob.digest):  # another process was faster
             return 0
         before = partial.size
-        try:
-            if not _is_whole(partial, blob):
-                download(candidate, partial, blob.size, on_progress, cancelled)
-            if before and not _is_whole(partial, blob):  # the part that was here may have been a wrong one
-                partial.empty()
-                before = 0
-                download(candidate, partial, blob.size, on_progress, cancelled)
-        except SilentError as error:
-            raise UnavailableError(
-                f"{origin.name} breaks off or is silent, asked for {blob.digest}: {error}",
-                hint="What came in is kept: the same command goes on from there.",
-            ) from error
-        except TooLongError as error:
-            raise DoesNotHoldError(f"{origin.name} gave {error}, asked for {blob.digest}") from error
-        except NoAnswerError as error:
-            raise InputError(f"{origin.name} does not give {blob.digest}: {error}") from error
+        if not _is_whole(partial, blob):
+            _download(origin, candidate, blob, partial, on_progress, cancelled)
+        if before and not _is_whole(partial, blob):  # the part that was here may have been a wrong one
+            partial.empty()
+            before = 0
+            _download(origin, candidate, blob, partial, on_progress, cancelled)
         if not _is_whole(partial, blob):
             found = f"sha256:{partial.sha256} ({partial.size} bytes)"
             partial.path.unlink()
@@ -229,6 +226,28 @@ def bring_blob(
         store.add_file(partial.path, blob.digest)
         on_progress(blob.size, blob.size)
         return partial.size - before
+
+
+def _download(
+    origin: Origin,
+    candidate: Candidate,
+    blob: Descriptor,
+    partial: PartialFile,
+    on_progress: Callable[[int, int], None],
+    cancelled: threading.Event,
+) -> None:
+    """`download`, with what goes wrong in this place's words."""
+    try:
+        download(candidate, partial, blob.size, on_progress, cancelled)
+    except SilentError as error:
+        raise UnavailableError(
+            f"{origin.name} breaks off or is silent, asked for {blob.digest}: {error}",
+            hint="What came in is kept: the same command goes on from there.",
+        ) from error
+    except TooLongError as error:
+        raise DoesNotHoldError(f"{origin.name} gave {error}, asked for {blob.digest}") from error
+    except NoAnswerError as error:
+        raise InputError(f"{origin.name} does not give {blob.digest}: {error}") from error
 
 
 def _is_whole(partial: PartialFile, blob: Descriptor) -> bool:

@@ -87,23 +87,21 @@ def push(
     if reference.digest not in ("", digest):
         raise InputError(f"{reference} names another digest than that of the image, {digest}")
     graph = store_graph(store, digest)
-    push_ = _Push(store, open_repository(reference, certificates), graph, on_event)
+    under_way = _Push(store, open_repository(reference, certificates), graph, on_event)
+    blobs, manifests = under_way.missing()
     report = PushReport(str(reference.at(digest)), digest, dry_run=dry_run)
-    blobs, manifests = push_.missing()
-    tag = reference.tag or ("" if reference.digest else reference.name)
-    tag_stands = not tag or push_.repository.has_manifest(tag) == digest
-    report.present = [each for each in graph.blobs if each not in {blob.digest for blob in blobs}]
+    report.present = sorted(graph.blobs.keys() - {blob.digest for blob in blobs})
     if dry_run:
         report.uploaded = [blob.digest for blob in blobs]
         report.manifests = [manifest.digest for manifest in manifests]
         report.bytes = sum(blob.size for blob in blobs)
         return report
-    push_.send_blobs(blobs, report)
-    push_.send_manifests(manifests, report)
-    push_.list_referrers(manifests)
-    if not tag_stands:
-        push_.set_tag(tag)
-    push_.known.add(push_.repository.name, graph.blobs)
+    under_way.send_blobs(blobs, report)
+    under_way.send_manifests(manifests, report)
+    under_way.list_referrers(manifests)
+    if reference.tag or not reference.digest:
+        under_way.set_tag(reference.tag or reference.name)
+    under_way.known.add(under_way.repository.name, graph.blobs)
     return report
 
 
@@ -181,6 +179,9 @@ class _Push:
                 list_in_fallback(self.repository, subject, referrers)
 
     def set_tag(self, tag: str) -> None:
+        """Let the tag lead to the root, if it does not yet."""
+        if self.repository.has_manifest(tag) == self.graph.root:
+            return
         root = self.graph.manifests[self.graph.root]
         self.repository.put_manifest(root.data, root.media_type, tag)
         if (found := self.repository.manifest(tag).digest) != root.digest:

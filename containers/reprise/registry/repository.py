@@ -29,13 +29,14 @@ class Repository:
     def has_manifest(self, reference: str) -> str:
         """The digest that the registry gives for a tag or digest, by a HEAD request; empty where it has none.
 
-        Raises:
-            InputError: it does not say the digest of a tag.
+        A registry that does not say the digest of a tag is asked for the manifest itself.
         """
         answer = self.registry.ask("HEAD", self.path("manifests", reference), (200, 404), headers=_ACCEPT)
         if answer.status_code == 404:
             return ""
-        return answer.headers.get("Docker-Content-Digest", "") or ("" if ":" not in reference else reference)
+        if DIGEST_PATTERN.match(reference):
+            return reference
+        return answer.headers.get("Docker-Content-Digest") or self.manifest(reference).digest
 
     def manifest(self, reference: str) -> ReadManifest:
         """A manifest by tag or digest, checked against the digest, the media type and the size limit.

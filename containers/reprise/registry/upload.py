@@ -79,7 +79,6 @@ class _Upload:
         self._path, self._digest, self._size = path, digest, size
         self._on_progress = on_progress
         self._offset = 0
-        self._zero_range = 0
         self._chunk = max(CHUNK, int(opened.headers.get("OCI-Chunk-Min-Length") or 0))
         self._moved_to(opened)
         self._lost = False  # whether the registry has to be asked how far it came
@@ -120,19 +119,18 @@ class _Upload:
         self._offset = self._received(answer, self._offset + length)
 
     def _ask_offset(self) -> bool:
-        """Whether the registry still knows the upload; then where it goes on is known, too."""
+        """Whether the upload can go on, and where: the registry knows it, and has more than a byte of it for sure."""
         answer = self._request("GET", self._location, (204, 404))
         if answer.status_code == 404:
             return False
         self._moved_to(answer)
         self._offset = self._received(answer, 0)
-        return True
+        return self._offset > 0
 
     def _request(self, method: str, url: str, expected: tuple[int, ...], **options: object) -> requests.Response:
         answer = self._registry.session.request(method, url, timeout=TIMEOUT, stream=True, **options)  # type: ignore[arg-type]
         refuse_busy(answer)
         if answer.status_code == 416:  # the registry is at another place than we think
-            self._zero_range = 1 - self._zero_range
             raise SilentError("it lost its place in the upload")
         if answer.status_code == 404 and method in ("PATCH", "PUT"):
             raise SilentError("it forgot the upload")
@@ -146,11 +144,11 @@ class _Upload:
             self._location = requests.compat.urljoin(answer.url, location)
 
     def _received(self, answer: requests.Response, otherwise: int) -> int:
-        """Bytes that the registry has. A Range of 0-0 is none for some registries and one for others."""
+        """Bytes that the registry has; a Range of 0-0, which may mean none or one, counts as none."""
         match = _RANGE.match(answer.headers.get("Range", ""))
         if match is None:
             return otherwise
-        count = int(match[1]) + 1 if int(match[1]) else self._zero_range
+        count = int(match[1]) + 1 if int(match[1]) else 0
         if count > self._size:
             raise InputError(f"the registry {self._registry.host} has more bytes of {self._digest} than there are")
         return count
