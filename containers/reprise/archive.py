@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from reprise.stored_image import read_image_lock, read_image_source, read_inventory
 from reprise.build import SOURCE_FILE
 from reprise.host_wheels import host_wheels
 from reprise.lock.model import Lock
 from reprise.store import Store
 from reprise.store.layout import EMPTY_BLOB, EMPTY_TYPE, TITLE
+from reprise.stored_image import read_image_lock, read_image_source, read_inventory
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
