@@ -63,12 +63,14 @@ def complete_layers(
 
 def _locked_python(lock: Lock, store: Store) -> ImagePython:
     debs = [each for each in lock.artifacts if each.kind == "deb" and starts_python(each.name)]
-    (zstandard,) = [artifact for artifact in lock.artifacts if artifact.name == "zstandard"]
-    return image_python(
-        [(artifact.sha256, store.path(artifact.digest)) for artifact in debs],
-        (zstandard.sha256, store.path(zstandard.digest)),
-        store.cache / "python",
-    )
+    tools = [each for each in lock.artifacts if each.category == "build"]
+    zstandard = [each for each in lock.artifacts if each.name == "zstandard"]
+
+    def files(artifacts: Sequence[Artifact]) -> list[tuple[str, Path]]:
+        return [(artifact.sha256, store.path(artifact.digest)) for artifact in artifacts]
+
+    others = [each for each in tools if each not in zstandard]
+    return image_python(files(debs), files(zstandard)[0], store.cache / "python", files(others))
 
 
 def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:

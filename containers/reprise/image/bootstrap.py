@@ -16,6 +16,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import reprise
 import reprise_trainer
@@ -25,8 +26,20 @@ from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError, StorageError
 
 _STARTS_PYTHON = re.compile(r"(lib)?python3\..*|libc6|zlib1g|libbz2-1\.0|libexpat1|liblzma5|libssl3.*")
-_TREE_FORMAT = 1
+_TREE_FORMAT = 2
 """Raise it when the same packages are unpacked differently."""
+
+_TOOLS = "tools"
+"""Folder of the unpacked wheels."""
+
+ENVIRONMENT = MappingProxyType(
+    {
+        "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=67108864:glibc.malloc.trim_threshold=268435456"
+        ":glibc.malloc.top_pad=4194304"
+    }
+)
+"""The builder's only environment variable: memory that a file needed is kept for the next one instead of going back to
+the kernel, which would clear it again (glibc manual, "Memory Allocation Tunables")."""
 
 
 def starts_python(package: str) -> bool:
@@ -60,6 +73,10 @@ import sys
 sys.path.append({packages!r})
 sys.pycache_prefix, sys.dont_write_bytecode = {bytecode!r}, False
 import concurrent.futures, configparser, dataclasses, email, importlib.metadata, json, lzma, tarfile, zipfile, zstandard
+try:
+    from isal import isal_zlib
+except ImportError:
+    pass
 sys.pycache_prefix, sys.dont_write_bytecode = None, True
 sys.path += {ours!r}
 from {module} import main
@@ -69,29 +86,36 @@ sys.exit(main())
 it; that of this project's own sources never is, since somebody may be editing them."""
 
 
-def image_python(debs: Sequence[tuple[str, Path]], zstandard_wheel: tuple[str, Path], cache: Path) -> ImagePython:
+def image_python(
+    debs: Sequence[tuple[str, Path]],
+    zstandard_wheel: tuple[str, Path],
+    cache: Path,
+    tools: Sequence[tuple[str, Path]] = (),
+) -> ImagePython:
     """Unpack Python, unless an earlier call has, and say how to start it.
 
     Args:
         debs: pairs of sha256 (bare hex) and file: the packages of the lock for which `starts_python` holds.
         zstandard_wheel: sha256 and file of the wheel that brings libzstd.
         cache: folder for unpacked trees, one a digest; made if absent.
+        tools: sha256 and file of further wheels that the builder may import.
 
     Raises:
         InputError: a package is malformed, or there is no interpreter in them.
         StorageError: `cache` cannot be written; nothing is left behind.
     """
-    key = {"format": _TREE_FORMAT, "debs": sorted(sha256 for sha256, _ in debs), "wheel": zstandard_wheel[0]}
+    wheels = sorted(sha256 for sha256, _ in (zstandard_wheel, *tools))
+    key = {"format": _TREE_FORMAT, "debs": sorted(sha256 for sha256, _ in debs), "wheels": wheels}
     digest = sha256_digest(canonical_json(key))
     tree = cache / digest.removeprefix("sha256:")
     if not tree.is_dir():
-        _unpack([path for _, path in debs], zstandard_wheel[1], tree)
+        _unpack([path for _, path in debs], [path for _, path in (zstandard_wheel, *tools)], tree)
     linker = _only(tree, "usr/lib/*/ld-linux*.so.*", "no dynamic linker (package libc6)")
     python = _only(tree, "usr/bin/python3.*", "no interpreter (package python3.11-minimal or like it)")
     library_path = ("--library-path", str(linker.parent))
     # -I: no environment, no user folder; -S: no site; -B: no bytecode beside our sources.
     flags = ("-I", "-S", "-B", "-X", "utf8")
-    return ImagePython((str(linker), *library_path, str(python), *flags), digest, tree / "zstandard")
+    return ImagePython((str(linker), *library_path, str(python), *flags), digest, tree / _TOOLS)
 
 
 def _above(package: object) -> Path:
@@ -107,7 +131,7 @@ def _only(tree: Path, pattern: str, missing: str) -> Path:
     return found[0]
 
 
-def _unpack(debs: Iterable[Path], wheel: Path, tree: Path) -> None:
+def _unpack(debs: Iterable[Path], wheels: Iterable[Path], tree: Path) -> None:
     """Make `tree` whole or not at all."""
     aside: Path | None = None
     try:
@@ -117,7 +141,10 @@ def _unpack(debs: Iterable[Path], wheel: Path, tree: Path) -> None:
             for entries in executor.map(lambda deb: read_deb(deb, deb.name), debs):
                 for entry in entries:
                     _write(aside, entry)
-        _unpack_wheel(wheel, aside / "zstandard")
+        for wheel in wheels:
+            _unpack_wheel(wheel, aside / _TOOLS)
+        if not (aside / _TOOLS / "zstandard" / "__init__.py").is_file():
+            raise InputError(f"{' and '.join(wheel.name for wheel in wheels)} is not the wheel of zstandard")
         os.sync()  # a tree that has its final name is trusted from then on
         _rename(aside, tree)
     except OSError as error:
@@ -161,11 +188,9 @@ def _unpack_wheel(wheel: Path, folder: Path) -> None:
     try:
         with zipfile.ZipFile(wheel) as archive:
             for name in archive.namelist():
-                if name.startswith("zstandard/") and not name.endswith("/"):
+                if not name.partition("/")[0].endswith(".dist-info") and not name.endswith("/"):
                     path = folder / checked_path(name, wheel.name)
                     path.parent.mkdir(parents=True, exist_ok=True)
                     path.write_bytes(archive.read(name))
     except zipfile.BadZipFile as error:
         raise InputError(f"{wheel.name} is not a zip file that can be read: {error}") from error
-    if not (folder / "zstandard" / "__init__.py").is_file():
-        raise InputError(f"{wheel.name} is not the wheel of zstandard")

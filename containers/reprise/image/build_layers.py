@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.image.bootstrap import ImagePython
+from reprise.image.bootstrap import ENVIRONMENT, ImagePython
 from reprise.image.events import received_error
 from reprise.image.job import BuildJob, BuiltLayer, LayerJob, check_job, encode_job
 from reprise_trainer.errors import StorageError, SystemFailureError
@@ -100,7 +100,7 @@ def _started(python: ImagePython, job: BuildJob) -> subprocess.Popen[bytes]:
     try:
         with (job.output / _LOG).open("wb") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env={}, start_new_session=True
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=dict(ENVIRONMENT), start_new_session=True
             )
     except OSError as error:
         if error.filename in (command[0], None):

@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from reprise_trainer.errors import InputError
+
+try:
+    from isal import isal_zlib as deflate  # a third less time; what comes out is the same whoever inflates
+except ImportError:
+    import zlib as deflate
 
 _LOCAL_HEADER = 30
 _PIECE = 1 << 20
@@ -63,10 +67,10 @@ def _content(path: Path, info: zipfile.ZipInfo, artifact: str) -> Iterator[bytes
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         for piece in _inflated(descriptor, info):
-            checksum = zlib.crc32(piece, checksum)
+            checksum = deflate.crc32(piece, checksum)
             size += len(piece)
             yield piece
-    except zlib.error as error:
+    except deflate.error as error:
         raise InputError(f"{artifact} is damaged: {info.filename!r} does not inflate ({error})") from error
     finally:
         os.close(descriptor)
@@ -81,9 +85,9 @@ def _inflated(descriptor: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
             yield os.pread(descriptor, min(_PIECE, end - at), at)
         return
     if info.file_size <= _PIECE:
-        yield zlib.decompressobj(-zlib.MAX_WBITS).decompress(os.pread(descriptor, end - position, position), _PIECE + 1)
+        yield deflate.decompressobj(-deflate.MAX_WBITS).decompress(os.pread(descriptor, end - position, position), _PIECE + 1)
         return
-    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflate = deflate.decompressobj(-deflate.MAX_WBITS)
     for at in range(position, end, _PIECE // 4):
         data = os.pread(descriptor, min(_PIECE // 4, end - at), at)
         while data:
@@ -96,7 +100,7 @@ def _extent(descriptor: int, info: zipfile.ZipInfo) -> tuple[int, int]:
     """Where the member's compressed bytes are. Its local header may have other extra fields than the directory's."""
     local = os.pread(descriptor, _LOCAL_HEADER, info.header_offset)
     if len(local) < _LOCAL_HEADER or not local.startswith(b"PK\x03\x04"):
-        raise zlib.error("its local header is missing")
+        raise deflate.error("its local header is missing")
     start = info.header_offset + _LOCAL_HEADER + int.from_bytes(local[26:28], "little")
     start += int.from_bytes(local[28:30], "little")
     return start, start + info.compress_size
