@@ -31,6 +31,8 @@ SOURCE_FILE = "source.tar"
 LOCK_LABEL = "reprise.lock"
 SOURCE_LABEL = "reprise.source"
 ENVIRONMENT_LABEL = "reprise.environment"
+FORMAT_LABEL = "reprise.format"
+"""Number of the image format; format 1 is older than the label, and has none."""
 
 _ENVIRONMENT_VARIABLES = (
     "PATH=/usr/local/bin:/usr/bin",
@@ -102,9 +104,10 @@ def build_image(
 
 def _assemble(lock: Lock, source: bytes, layers: tuple[LayerRecord, ...]) -> tuple[Inventory, Inventory]:
     """Inventories of the training image and of the environment image."""
-    environment = Inventory(layers[:-1], _config(lock, {LOCK_LABEL: lock.digest}))
+    common = {LOCK_LABEL: lock.digest, **({FORMAT_LABEL: str(lock.format)} if lock.format > 1 else {})}
+    environment = Inventory(layers[:-1], _config(lock, common))
     labels = {
-        LOCK_LABEL: lock.digest,
+        **common,
         SOURCE_LABEL: sha256_digest(source),
         ENVIRONMENT_LABEL: image_bytes(environment).digest,
     }

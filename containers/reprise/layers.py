@@ -49,12 +49,12 @@ def complete_layers(
     """
     python = _locked_python(lock, store)
     jobs = _layer_jobs(lock, sha256_digest(source), store)
-    keys = _layer_keys(jobs, python)
+    keys = _layer_keys(jobs, python, lock.format)
     missing = [key for key in keys if _cached_layer(store, key) is None]
     if missing:
         store.add(source)
         with _only_build(store, on_event):
-            _build_missing(store, python, jobs, keys, workers or len(os.sched_getaffinity(0)), on_event)
+            _build_missing(store, python, lock.format, jobs, keys, workers or len(os.sched_getaffinity(0)), on_event)
     layers = tuple(_required_layer(store, key) for key in keys)
     for layer in layers if not missing else ():
         on_event(_reused(layer))
@@ -95,10 +95,10 @@ def _files(artifacts: Sequence[Artifact], store: Store) -> tuple[tuple[str, Path
     return tuple((artifact.purl, store.path(artifact.digest)) for artifact in artifacts)
 
 
-def _layer_keys(jobs: Sequence[LayerJob], python: ImagePython) -> list[str]:
+def _layer_keys(jobs: Sequence[LayerJob], python: ImagePython, format: int) -> list[str]:
     """The cache key of each job; a blob's name is its sha256, so nothing has to be read."""
     return [
-        layer_key(job.name, job.kind, [(purl, path.name) for purl, path in job.artifacts], python.digest)
+        layer_key(job.name, job.kind, [(purl, path.name) for purl, path in job.artifacts], python.digest, format=format)
         for job in jobs
     ]
 
@@ -108,7 +108,7 @@ def missing_layers(lock: Lock, source: bytes, store: Store) -> list[str]:
     if not all(store.has(artifact.digest) for artifact in lock.artifacts):
         return ["base", *(layer.name for layer in lock.layers), "trainer"]
     jobs = _layer_jobs(lock, sha256_digest(source), store)
-    keys = _layer_keys(jobs, _locked_python(lock, store))
+    keys = _layer_keys(jobs, _locked_python(lock, store), lock.format)
     return [job.name for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
 
 
@@ -128,7 +128,13 @@ def _required_layer(store: Store, key: str) -> LayerRecord:
 
 
 def _build_missing(
-    store: Store, python: ImagePython, jobs: Sequence[LayerJob], keys: Sequence[str], workers: int, on_event: OnEvent
+    store: Store,
+    python: ImagePython,
+    format: int,
+    jobs: Sequence[LayerJob],
+    keys: Sequence[str],
+    workers: int,
+    on_event: OnEvent,
 ) -> None:
     """Build what no earlier build left, straight into the store, each layer as soon as it is done."""
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
@@ -150,8 +156,15 @@ def _build_missing(
 
         try:
             with _workshop(store) as output:
-                jobs_missing = [job for job, _ in missing]
-                build_layers(python, jobs_missing, output=output, workers=workers, on_event=on_event, on_built=keep)
+                build_layers(
+                    python,
+                    [job for job, _ in missing],
+                    output=output,
+                    workers=workers,
+                    format=format,
+                    on_event=on_event,
+                    on_built=keep,
+                )
         except RepriseError:
             checked.result()  # an artifact that rotted is the better message
             raise

@@ -31,9 +31,11 @@ def test_the_digest_follows_from_the_packages_and_not_from_their_order(
     debs: Sequence[tuple[Any, Path]], locked: Any, python: ImagePython
 ) -> None:
     (wheel,) = files(locked(lambda artifact: artifact.name == "zstandard"))
+    tools = files(locked(lambda artifact: artifact.name == "isal"))
     cache = python.packages.parents[1]
-    assert image_python(files(debs)[::-1], wheel, cache) == python
-    assert sorted(path.name for path in cache.iterdir()) == [python.digest.removeprefix("sha256:")]
+    before = sorted(path.name for path in cache.iterdir())
+    assert image_python(files(debs)[::-1], wheel, cache, tools) == python
+    assert python.digest.removeprefix("sha256:") in before == sorted(path.name for path in cache.iterdir())
 
 
 def test_a_package_that_is_damaged_leaves_nothing(tmp_path: Path, locked: Any) -> None:
@@ -62,3 +64,15 @@ def test_a_full_disk_is_said_and_nothing_is_left(debs: Any, locked: Any, small_d
     with pytest.raises(StorageError, match="cannot unpack the image's Python"):
         image_python(files(debs), wheel, small_disk)
     assert list(small_disk.iterdir()) == []
+
+
+def test_the_builder_s_other_tools_are_unpacked_beside_and_count(python: ImagePython, debs: Any, locked: Any) -> None:
+    (wheel,) = files(locked(lambda artifact: artifact.name == "zstandard"))
+    without = image_python(files(debs), wheel, python.packages.parents[1])
+    assert without.digest != python.digest
+    show = "import reprise.image.zip_reader as z; print(z.deflate.__name__)"
+    for each, inflater in ((python, "isal.isal_zlib"), (without, "zlib")):
+        *start, code = each.command("reprise.image.builder")
+        code = f"{code.partition('from reprise')[0]}{show}"
+        done = subprocess.run([*start, code], capture_output=True, text=True, check=True, env={})
+        assert done.stdout == f"{inflater}\n"

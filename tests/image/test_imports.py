@@ -1,4 +1,4 @@
-"""The code that makes bytes imports the standard library, `zstandard` and four modules of the trainer. Nothing else."""
+"""The code that makes bytes imports the standard library, the builder's two tools and four modules of the trainer."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ TRAINER = (
     "reprise_trainer.identity.file_list",
     "reprise_trainer.identity.inventory",
 )
+TOOLS = ("zstandard", "isal")
 WHERE_THE_SOURCES_ARE = {"bootstrap.py": {"reprise", "reprise_trainer"}}
 
 
@@ -36,8 +37,8 @@ def imported(path: Path) -> set[str]:
 def test_each_module_imports_only_what_is_allowed() -> None:
     for path in FOLDER.glob("*.py"):
         for name in imported(path) - WHERE_THE_SOURCES_ARE.get(path.name, set()):
-            standard = name.partition(".")[0] in sys.stdlib_module_names
-            assert standard or name == "zstandard" or name.startswith(("reprise.image.", *TRAINER)), (path.name, name)
+            known = name.partition(".")[0] in (*sys.stdlib_module_names, *TOOLS)
+            assert known or name.startswith(("reprise.image.", *TRAINER)), (path.name, name)
 
 
 def test_the_running_builder_has_loaded_nothing_else(python: ImagePython) -> None:
@@ -54,5 +55,5 @@ def test_the_running_builder_has_loaded_nothing_else(python: ImagePython) -> Non
             "reprise_trainer.identity",
         )
         assert own or file is None or file.startswith(tree), (name, file)
-    allowed = {*sys.stdlib_module_names, "__main__", "zstandard", "reprise", "reprise_trainer"}
+    allowed = {*sys.stdlib_module_names, "__main__", *TOOLS, "reprise", "reprise_trainer"}
     assert {name.partition(".")[0] for name in loaded} - allowed <= {"_distutils_hack", "sitecustomize"}

@@ -10,6 +10,7 @@ from image_inputs import read_tar, unpacked
 
 from reprise.image.compress import compressor
 from reprise.image.entries import Entry, directory, file, symlink
+from reprise.image.formats import FORMATS
 from reprise.image.layer import write_layer
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.file_list import decode_list, list_path
@@ -30,16 +31,16 @@ def text(size: int) -> Iterator[bytes]:
 @pytest.mark.parametrize("threads", [1, 2, 4])
 def test_compressed_bytes_depend_neither_on_threads_nor_on_the_pieces_fed_in(threads: int, piece: int) -> None:
     data = b"".join(text(20_000_000))
-    packer = compressor(threads)
+    packer = compressor(threads, FORMATS[1])
     packed = b"".join(packer.compress(data[at : at + piece]) for at in range(0, len(data), piece)) + packer.flush()
-    reference = compressor(3)
+    reference = compressor(3, FORMATS[1])
     assert packed == reference.compress(data) + reference.flush()
     assert unpacked(packed) == data
 
 
 def test_a_compressor_holds_back_no_more_than_its_threads_are_at_work_on() -> None:
     """Bytes that don't compress, faster than two threads take them. What waits for the end is memory."""
-    packer, data = compressor(2), random.Random(1).randbytes(128 << 20)
+    packer, data = compressor(2, FORMATS[1]), random.Random(1).randbytes(128 << 20)
     for at in range(0, len(data), 1 << 20):
         packer.compress(data[at : at + (1 << 20)])
     assert len(packer.flush()) < 48_000_000, "its input buffer holds five jobs of 8 MiB"

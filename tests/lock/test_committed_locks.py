@@ -72,6 +72,7 @@ def test_torch_cpu_holds_the_official_wheel_and_debians_frozen_python() -> None:
     assert found["python3.11-minimal"].version == "3.11.2-6+deb12u8"
     assert found["libssl3"].version == "3.0.20-1~deb12u2"
     assert (found["zstandard"].version, found["zstandard"].category) == ("0.25.0", "build")
+    assert (found["isal"].version, found["isal"].category) == ("1.9.1", "build")
     assert lock.created == 1783764997, "the date of the suite's Release file, 11 July 2026"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import multiprocessing
 import os
@@ -11,13 +12,18 @@ import signal
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from reprise.build import BuiltImage
-from reprise.environments import build_environment
+from reprise.build import BuiltImage, build_image, trainer_source
+from reprise.environments import LOCK_FILES, build_environment, load_lock
+from reprise.image.source import source_archive
+from reprise.layers import complete_layers
+from reprise.lock.read import read_lock
 from reprise.project import Project
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
@@ -55,9 +61,9 @@ def written(store: Store) -> dict[str, int]:
 
 @pytest.mark.parametrize("name", ENVIRONMENTS)
 def test_the_lock_gives_the_committed_environment_digest(name: str, built: Callable[[str], BuiltImage]) -> None:
-    """If this fails, the bytes of an image have moved. Was that meant? Then raise the layer format, name the change in
-    CHANGELOG.md under Bytes, and commit the new digest. Was it not? Then find the source of the difference: `git
-    bisect` with this test."""
+    """If this fails, the bytes of an image have moved. Did its lock or its configuration change? Then name that in
+    CHANGELOG.md under Bytes, and commit the new digest. Do layers have other bytes? Then that is a new image format
+    (reprise/image/formats.py), and this lock keeps its own. Was neither meant? `git bisect` with this test."""
     committed = (CHECKOUT / "locks" / name / "environment.digest").read_text().strip()
     assert built(name).environment_digest == committed
 
@@ -80,18 +86,72 @@ def test_building_again_writes_nothing(project: Project, shared_store: Store, to
 def test_a_change_of_the_trainer_moves_one_layer(
     project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
 ) -> None:
-    from reprise.build import build_image
-    from reprise.environments import LOCK_FILES, load_lock
-    from reprise.image.source import source_archive
-
     changed = tmp_path / "reprise_trainer"
     shutil.copytree(CHECKOUT / "trainer" / "reprise_trainer", changed)
     (changed / "errors.py").open("a").write(f"# one line more: {secrets.token_hex(8)}\n")
-    files = {name: (project.lock_folder("torch-cpu") / name).read_bytes() for name in LOCK_FILES}
+    files = locked_files(project)
     new = build_image(load_lock(project, "torch-cpu"), files, source_archive(changed), shared_store, tag="changed")
     assert new.built == 1
     assert new.digest != torch_cpu.digest and new.environment_digest == torch_cpu.environment_digest
     assert [layer.digest for layer in new.layers[:-1]] == [layer.digest for layer in torch_cpu.layers[:-1]]
+
+
+def test_a_changed_wheel_moves_its_layer_alone_and_adds_one_large_blob(
+    project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
+) -> None:
+    """NumPy's wheel gets one file more: its layer alone is built, and only its blob and documents are new."""
+    lock, store = load_lock(project, "torch-cpu"), whole_copy(shared_store, tmp_path / "store")
+    (numpy,) = (each for each in lock.artifacts if each.name == "numpy")
+    wheel = tmp_path / numpy.file_name
+    shutil.copyfile(store.path(numpy.digest), wheel)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("numpy/_patched.py", f"TOKEN = {secrets.token_hex(8)!r}\n")
+    changed = replace(numpy, sha256=hashlib.sha256(wheel.read_bytes()).hexdigest())
+    store.add_file(wheel, changed.digest)
+    artifacts = tuple(changed if each is numpy else each for each in lock.artifacts)
+    before = blobs(store)
+    relocked = replace(lock, artifacts=artifacts, digest=f"sha256:{changed.sha256}")
+    new = build_image(relocked, locked_files(project), trainer_source(), store)
+    assert new.built == 1
+    moved = [one.name for one, other in zip(new.layers, torch_cpu.layers, strict=True) if one != other]
+    assert moved == ["numpy"]
+    (layer,) = (each for each in new.layers if each.name == "numpy")
+    added = blobs(store) - before
+    assert {layer.digest.removeprefix("sha256:"), layer.list_digest.removeprefix("sha256:")} <= added
+    sizes = sorted(store.path(f"sha256:{name}").stat().st_size for name in added)
+    assert sizes[-1] == layer.size and sum(sizes[:-1]) < 2_000_000
+
+
+def test_another_order_of_lines_in_the_lock_builds_nothing(
+    project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path
+) -> None:
+    folder = tmp_path / "torch-cpu"
+    shutil.copytree(project.lock_folder("torch-cpu"), folder)
+    for name, key in (("conda-lock.yml", "package"), ("debian.lock.json", "packages")):
+        document = json.loads((folder / name).read_bytes())
+        document[key].reverse()
+        (folder / name).write_text(json.dumps(dict(reversed(document.items()))))
+    plan = json.loads((folder / "layers.json").read_bytes())
+    for layer in plan["layers"]:
+        layer["artifacts"].reverse()
+    (folder / "layers.json").write_text(json.dumps(plan))
+    lock = read_lock(folder, project.environment_file("torch-cpu"))
+    layers, built = complete_layers(lock, trainer_source(), shared_store)
+    assert (built, layers) == (0, torch_cpu.layers)
+
+
+def whole_copy(store: Store, root: Path) -> Store:
+    """All that a store holds, as links: nothing writes into a file that is there."""
+    shutil.copytree(store.root, root, copy_function=os.link, symlinks=True)
+    return Store.open(root)
+
+
+def locked_files(project: Project) -> dict[str, bytes]:
+    return {name: (project.lock_folder("torch-cpu") / name).read_bytes() for name in LOCK_FILES}
+
+
+def blobs(store: Store) -> set[str]:
+    return {path.name for path in (store.root / "blobs" / "sha256").iterdir()}
 
 
 def _build(root: Path, queue: multiprocessing.Queue[str]) -> None:

@@ -32,7 +32,7 @@ _TREE_FORMAT = 2
 _TOOLS = "tools"
 """Folder of the unpacked wheels."""
 
-ENVIRONMENT = MappingProxyType(
+BUILDER_ENVIRONMENT = MappingProxyType(
     {
         "GLIBC_TUNABLES": "glibc.malloc.mmap_threshold=67108864:glibc.malloc.trim_threshold=268435456"
         ":glibc.malloc.top_pad=4194304"

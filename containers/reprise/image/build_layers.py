@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from reprise.image.bootstrap import ENVIRONMENT, ImagePython
+from reprise.image.bootstrap import BUILDER_ENVIRONMENT, ImagePython
 from reprise.image.events import received_error
+from reprise.image.formats import DEFAULT_FORMAT
 from reprise.image.job import BuildJob, BuiltLayer, LayerJob, check_job, encode_job
 from reprise_trainer.errors import StorageError, SystemFailureError
 
@@ -25,6 +26,7 @@ def build_layers(
     output: Path,
     workers: int,
     compression: str = "zstd",
+    format: int = DEFAULT_FORMAT,
     on_event: Callable[[dict[str, Any]], None] = lambda _: None,
     on_built: Callable[[BuiltLayer], None] = lambda _: None,
 ) -> list[BuiltLayer]:
@@ -36,6 +38,7 @@ def build_layers(
         output: a folder of this build alone; blobs and lists are complete when this returns, and not synced to disk.
         workers: processes of each kind at work at once; at least 1.
         compression: a key of `format.MEDIA_TYPES`.
+        format: number of the image format.
         on_event: told of progress (`reprise.events`, kind `layer`).
         on_built: given each layer as soon as its files are complete; may move them away.
 
@@ -43,12 +46,13 @@ def build_layers(
         The layers, in the order of `jobs`.
 
     Raises:
-        InputError: an artifact is malformed, or two of a layer own a path with different content.
+        InputError: an artifact is malformed, two of a layer own a path with different content, or the image's Python
+            has another libzstd than the format.
         NotFoundError: an artifact's file does not exist.
         StorageError: `output` cannot be written.
         SystemFailureError: the image's Python does not run here, or a worker was killed.
     """
-    job = BuildJob(tuple(jobs), output.resolve(), workers, compression)
+    job = BuildJob(tuple(jobs), output.resolve(), workers, compression, format)
     check_job(job)
     if not jobs:
         return []
@@ -100,7 +104,12 @@ def _started(python: ImagePython, job: BuildJob) -> subprocess.Popen[bytes]:
     try:
         with (job.output / _LOG).open("wb") as log:
             return subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, env=dict(ENVIRONMENT), start_new_session=True
+                command,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                env=dict(BUILDER_ENVIRONMENT),
+                start_new_session=True,
             )
     except OSError as error:
         if error.filename in (command[0], None):

@@ -18,10 +18,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import zstandard
+
 from reprise.image import bytecode, workers
 from reprise.image.entries import Entry, file
 from reprise.image.events import send, send_error
 from reprise.image.format import MEDIA_TYPES, running_python
+from reprise.image.formats import FORMATS, require_libzstd
 from reprise.image.job import BuildJob, decode_job
 from reprise.image.layer import Late, write_layer
 from reprise.image.plan import LayerPlan, plan_layers
@@ -55,6 +58,7 @@ def main() -> int:
 
 def _build(job: BuildJob) -> bool:
     """Plan and start the wheels first: that takes no time, and packages can be unpacked while they are at work."""
+    require_libzstd(FORMATS[job.format], zstandard.ZSTD_VERSION)
     gc.disable()  # a builder is short-lived, and collecting would copy what forks share
     groups = [[each for each in job.layers if (each.kind == "wheel") == wheels] for wheels in (True, False)]
     started: list[int] = []
@@ -121,7 +125,15 @@ def _write_layer(job: BuildJob, plan: LayerPlan, chunks: Sequence[_Chunk], watch
     late: list[Late] = [lambda listed: [wheel.record(listed) for wheel in plan.wheels]]
     late.append(lambda _: _bytecode_entries(chunks, watch))
     with blob.open("wb") as out:
-        written = write_layer(name, plan.entries, out, threads=job.workers, late=late, on_bytes=progress.at)
+        written = write_layer(
+            name,
+            plan.entries,
+            out,
+            image_format=FORMATS[job.format],
+            threads=job.workers,
+            late=late,
+            on_bytes=progress.at,
+        )
     file_list = job.output / f"{name}.list.json"
     file_list.write_bytes(written.file_list)
     progress.say("built", total)

@@ -1,7 +1,7 @@
 """Each choice that a layer's bytes depend on and that no artifact makes, in one place.
 
-A change of anything here, or of what the writers do with it, changes digests: raise LAYER_FORMAT with it, and write new
-golden constants in tests/image. Old layers stay what they are; they just have another key.
+A change of anything here, or of what the writers do with it, changes digests. It belongs into a new image format
+(formats.py), beside the old one: images of the old format must still come out of their locks.
 """
 
 from __future__ import annotations
@@ -10,8 +10,6 @@ import sys
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Literal
-
-LAYER_FORMAT = 1
 
 Kind = Literal["base", "deb", "conda", "wheel", "source"]
 KINDS: tuple[Kind, ...] = ("base", "deb", "conda", "wheel", "source")

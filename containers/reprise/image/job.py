@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from reprise.image.format import KINDS, LAYER_FORMAT, MEDIA_TYPES, Kind
+from reprise.image.format import KINDS, MEDIA_TYPES, Kind
+from reprise.image.formats import DEFAULT_FORMAT, image_format
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError
 
-FORMAT = 1
+FORMAT = 2
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -42,12 +43,13 @@ class BuiltLayer:
 
 @dataclass(frozen=True, slots=True)
 class BuildJob:
-    """All that one run of the builder does. `output` exists and belongs to this run alone."""
+    """All that one run of the builder does. `output` exists and belongs to this run alone; `format` is the image's."""
 
     layers: tuple[LayerJob, ...]
     output: Path
     workers: int
     compression: str = "zstd"
+    format: int = DEFAULT_FORMAT
 
 
 def layer_key(
@@ -56,6 +58,7 @@ def layer_key(
     artifacts: Iterable[tuple[str, str]],
     python_digest: str,
     compression: str = "zstd",
+    format: int = DEFAULT_FORMAT,
 ) -> str:
     """The name of everything that a layer's bytes follow from, for caches.
 
@@ -65,12 +68,13 @@ def layer_key(
         artifacts: pairs of package URL and sha256 (bare hex), in any order.
         python_digest: `ImagePython.digest`: interpreter and compressor.
         compression: a key of `format.MEDIA_TYPES`.
+        format: number of the image format.
 
     Returns:
         64 hex digits.
     """
     key = {
-        "format": LAYER_FORMAT,
+        "format": format,
         "name": name,
         "kind": kind,
         "artifacts": sorted([purl, sha256] for purl, sha256 in artifacts),
@@ -92,6 +96,7 @@ def encode_job(job: BuildJob) -> bytes:
         "output": str(job.output),
         "workers": job.workers,
         "compression": job.compression,
+        "image_format": job.format,
     }
     return canonical_json(document) + b"\n"
 
@@ -111,6 +116,7 @@ def decode_job(data: bytes) -> BuildJob:
             output=Path(document["output"]),
             workers=int(document["workers"]),
             compression=document["compression"],
+            format=int(document["image_format"]),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(f"not a build job: {error!r}") from error
@@ -126,8 +132,9 @@ def check_job(job: BuildJob) -> None:
     """Refuse a job that no builder could do.
 
     Raises:
-        InputError: a wrong name, kind, number of artifacts, compression or number of workers.
+        InputError: a wrong name, kind, number of artifacts, compression, image format or number of workers.
     """
+    image_format(job.format, "the build")
     names = [layer.name for layer in job.layers]
     if len(set(names)) != len(names):
         raise InputError(f"two layers of a build have one name: {sorted(names)}")

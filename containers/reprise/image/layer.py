@@ -14,8 +14,9 @@ from dataclasses import dataclass
 from typing import Any, BinaryIO
 
 from reprise.image import tar_writer
-from reprise.image.compress import compressor
+from reprise.image.compress import Compressor, compressor
 from reprise.image.entries import Entry, directory, file
+from reprise.image.formats import DEFAULT_FORMAT, FORMATS, ImageFormat
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.file_list import ListedFile, encode_list, list_path
@@ -46,6 +47,7 @@ def write_layer(
     entries: Iterable[Entry],
     out: BinaryIO,
     *,
+    image_format: ImageFormat = FORMATS[DEFAULT_FORMAT],
     threads: int = 1,
     late: Iterable[Late] = (),
     on_bytes: Callable[[int], None] = lambda _: None,
@@ -59,6 +61,7 @@ def write_layer(
         name: the layer's name; its list is at `list_path(name)`.
         entries: sorted, without conflicts.
         out: where the compressed tar goes.
+        image_format: decides the compressed bytes.
         threads: of the compressor; the bytes don't depend on it.
         late: called in turn, each with all files written so far, by path.
         on_bytes: told how many bytes of tar there are so far.
@@ -67,7 +70,7 @@ def write_layer(
         InputError: an artifact is damaged.
         OSError: `out` cannot be written.
     """
-    diff_id, packed = hashlib.sha256(), _Packed(out, threads)
+    diff_id, packed = hashlib.sha256(), _Packed(out, compressor(threads, image_format))
     with _Stage(diff_id.update) as hashing, _Stage(packed.write) as compressing:
 
         def hand_on(data: bytes) -> None:
@@ -147,9 +150,9 @@ class _Tar:
 class _Packed:
     """Compresses, hashes and writes."""
 
-    def __init__(self, out: BinaryIO, threads: int) -> None:
+    def __init__(self, out: BinaryIO, packer: Compressor) -> None:
         self.size = 0
-        self._out, self._hash, self._compressor = out, hashlib.sha256(), compressor(threads)
+        self._out, self._hash, self._compressor = out, hashlib.sha256(), packer
 
     @property
     def digest(self) -> str:

@@ -85,7 +85,9 @@ def _inflated(descriptor: int, info: zipfile.ZipInfo) -> Iterator[bytes]:
             yield os.pread(descriptor, min(_PIECE, end - at), at)
         return
     if info.file_size <= _PIECE:
-        yield deflate.decompressobj(-deflate.MAX_WBITS).decompress(os.pread(descriptor, end - position, position), _PIECE + 1)
+        yield deflate.decompressobj(-deflate.MAX_WBITS).decompress(
+            os.pread(descriptor, end - position, position), _PIECE + 1
+        )
         return
     inflate = deflate.decompressobj(-deflate.MAX_WBITS)
     for at in range(position, end, _PIECE // 4):

@@ -8,6 +8,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
+from reprise.image.formats import DEFAULT_FORMAT, image_format
 from reprise.lock.model import (
     DEFAULT_PREFIX,
     PLATFORM,
@@ -56,7 +57,7 @@ def read_environment(path: Path) -> Environment:
         ),
         content_sha256=_content_sha256(path, document),
         conda=conda,
-        format=table.number("format", default=1),
+        format=image_format(table.number("format", default=DEFAULT_FORMAT), str(path)).number,
     )
     for each in (table, debian, pypi, sources, *conda_tables):
         each.refuse_others()

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from reprise.image.formats import image_format
 from reprise.lock.conda_address import conda_purl
 from reprise.lock.environment import read_environment
 from reprise.lock.model import (
@@ -59,7 +60,7 @@ def read_lock(folder: Path, environment: Path | None = None) -> Lock:
             environment_sha256=content,
             digest=sha256_digest(canonical_json({**files, "environment.toml": content})),
             conda=_locked_conda(metadata["custom_metadata"]),
-            format=int(metadata["custom_metadata"].get("format", "1")),
+            format=image_format(int(metadata["custom_metadata"].get("format", "1")), f"the lock {folder}").number,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
