@@ -16,6 +16,7 @@ from pathlib import Path
 from reprise.events import Event, OnEvent, ignore
 from reprise.image.bootstrap import ImagePython, image_python, starts_python
 from reprise.image.build_layers import build_layers
+from reprise.image.formats import FORMATS
 from reprise.image.job import BuiltLayer, LayerJob, layer_key
 from reprise.lock.model import Artifact, Lock
 from reprise.store import Store
@@ -62,15 +63,25 @@ def complete_layers(
 
 
 def _locked_python(lock: Lock, store: Store) -> ImagePython:
-    debs = [each for each in lock.artifacts if each.kind == "deb" and starts_python(each.name)]
+    """The image's Python with the lock's build tools; zstandard comes first, the others only make it faster."""
     tools = [each for each in lock.artifacts if each.category == "build"]
     zstandard = [each for each in lock.artifacts if each.name == "zstandard"]
+    if not zstandard:
+        raise InputError(
+            f"the lock of {lock.environment} has no zstandard wheel, which compresses layers",
+            hint=f"Ask for {FORMATS[lock.format].wheel} under [pypi] build in the environment file, and lock it again.",
+        )
+    debs = [each for each in lock.artifacts if each.kind == "deb" and starts_python(each.name)]
+    return image_python(
+        _sums(debs, store),
+        _sums(zstandard, store)[0],
+        store.cache / "python",
+        _sums([each for each in tools if each not in zstandard], store),
+    )
 
-    def files(artifacts: Sequence[Artifact]) -> list[tuple[str, Path]]:
-        return [(artifact.sha256, store.path(artifact.digest)) for artifact in artifacts]
 
-    others = [each for each in tools if each not in zstandard]
-    return image_python(files(debs), files(zstandard)[0], store.cache / "python", files(others))
+def _sums(artifacts: Sequence[Artifact], store: Store) -> list[tuple[str, Path]]:
+    return [(artifact.sha256, store.path(artifact.digest)) for artifact in artifacts]
 
 
 def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:

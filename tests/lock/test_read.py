@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from tests.lock.conftest import TOML
 
+from reprise.image.formats import DEFAULT_FORMAT
 from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN
 from reprise.lock.read import read_lock
@@ -54,6 +55,7 @@ def test_folders_are_relative_to_the_environment_file(environment: Path) -> None
         ('requirements = ["alpha"]', 'requirements = "alpha"', "expected a list of texts"),
         ("[debian]", "[debain]", "debian"),
         ('name = "small"', 'name = "small"\nsize = 1.5', "unknown kind"),
+        ('name = "small"', 'name = "small"\nformat = 9', "names image format 9; this version of reprise writes 1, 2"),
     ],
 )
 def test_a_malformed_environment_is_named(environment: Path, old: str, new: str, message: str) -> None:
@@ -106,6 +108,23 @@ def test_a_missing_or_malformed_file_is_named(committed: tuple[Path, Path], name
             read_lock(folder)
     (folder / name).unlink()
     with pytest.raises(NotFoundError, match=name):
+        read_lock(folder)
+
+
+def test_the_image_format_is_the_environment_s_and_then_the_lock_s(
+    environment: Path, committed: tuple[Path, Path]
+) -> None:
+    folder, _ = committed
+    assert (read_environment(environment).format, read_lock(folder).format) == (DEFAULT_FORMAT, 1)
+    environment.write_text("format = 2\n" + TOML)
+    edit(folder / CONDA_LOCK, lambda lock: lock["metadata"]["custom_metadata"].update(format="2"))
+    assert (read_environment(environment).format, read_lock(folder).format) == (2, 2)
+
+
+def test_a_lock_of_an_unknown_image_format_is_refused(committed: tuple[Path, Path]) -> None:
+    folder, _ = committed
+    edit(folder / CONDA_LOCK, lambda lock: lock["metadata"]["custom_metadata"].update(format="9"))
+    with pytest.raises(InputError, match="torch-cpu names image format 9; this version of reprise writes 1, 2"):
         read_lock(folder)
 
 

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from reprise.build import BuiltImage, build_image, trainer_source
+from reprise.build import FORMAT_LABEL, BuiltImage, build_image, trainer_source
 from reprise.environments import LOCK_FILES, build_environment, load_lock
 from reprise.image.source import source_archive
 from reprise.layers import complete_layers
@@ -138,6 +138,21 @@ def test_another_order_of_lines_in_the_lock_builds_nothing(
     lock = read_lock(folder, project.environment_file("torch-cpu"))
     layers, built = complete_layers(lock, trainer_source(), shared_store)
     assert (built, layers) == (0, torch_cpu.layers)
+
+
+def test_an_image_names_its_format_once_there_is_more_than_one(
+    project: Project, shared_store: Store, torch_cpu: BuiltImage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The label makes the format part of config, inventory and digest; format 1 is older than the label."""
+    store = whole_copy(shared_store, tmp_path / "store")
+    monkeypatch.setattr("reprise.build.complete_layers", lambda *_, **__: (torch_cpu.layers, 0))
+    lock = replace(load_lock(project, "torch-cpu"), format=2)
+    new = build_image(lock, locked_files(project), trainer_source(), store, tag="changed")
+    labels = []
+    for digest in (torch_cpu.digest, torch_cpu.environment_digest, new.digest, new.environment_digest):
+        config = json.loads(store.read(store.manifest(digest)["config"]["digest"]))
+        labels.append(config["config"]["Labels"].get(FORMAT_LABEL))
+    assert labels == [None, None, "2", "2"]
 
 
 def whole_copy(store: Store, root: Path) -> Store:
