@@ -15,8 +15,10 @@ from typing import Any
 import reprise_trainer
 from reprise.events import OnEvent, ignore
 from reprise.image.clobbers import find_clobbers
+from reprise.image.conda_scripts import PackageScript, activated
 from reprise.image.source import source_archive
-from reprise.layers import complete_layers
+from reprise.layers import CompleteLayers, complete_layers
+from reprise.lock.layout import image_layout
 from reprise.lock.model import Lock
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
@@ -35,12 +37,12 @@ FORMAT_LABEL = "reprise.format"
 """Number of the image format; format 1 is older than the label, and has none."""
 
 _ENVIRONMENT_VARIABLES = (
-    "PATH=/usr/local/bin:/usr/bin",
     "LANG=C.UTF-8",
     "PYTHONHASHSEED=0",
     "PYTHONDONTWRITEBYTECODE=1",
 )
-_ENTRYPOINT = ("/usr/bin/python{python}", "-I", "-m", "reprise_trainer")
+_SYSTEM_PATH = "/usr/local/bin:/usr/bin"
+_MODULE = ("-I", "-m", "reprise_trainer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,29 +94,46 @@ def build_image(
         StorageError: the disk is full, or cannot be written.
     """
     started = time.monotonic()
-    layers, built = complete_layers(lock, source, store, workers=workers, on_event=on_event)
-    image, environment = _assemble(lock, source, layers)
-    _refuse_clobbers(store, layers, image)
+    complete = complete_layers(lock, source, store, workers=workers, on_event=on_event)
+    image, environment = _assemble(lock, source, complete)
+    _refuse_clobbers(store, complete.layers, image)
     environment_digest = _keep(store, environment, tag=None)
     digest = _keep(store, image, tag=tag or lock.environment)
     _attach_once(store, digest, LOCK_TYPE, [(name, "application/json", data) for name, data in lock_files.items()])
     _attach_once(store, digest, SOURCE_TYPE, [(SOURCE_FILE, "application/x-tar", source)])
-    return BuiltImage(digest, environment_digest, layers, built, time.monotonic() - started)
+    return BuiltImage(digest, environment_digest, complete.layers, complete.built, time.monotonic() - started)
 
 
-def _assemble(lock: Lock, source: bytes, layers: tuple[LayerRecord, ...]) -> tuple[Inventory, Inventory]:
+def _assemble(lock: Lock, source: bytes, complete: CompleteLayers) -> tuple[Inventory, Inventory]:
     """Inventories of the training image and of the environment image."""
     common = {LOCK_LABEL: lock.digest, **({FORMAT_LABEL: str(lock.format)} if lock.format > 1 else {})}
-    environment = Inventory(layers[:-1], _config(lock, common))
+    layers, variables = complete.layers, _variables(lock, complete.scripts)
+    environment = Inventory(layers[:-1], _config(lock, variables, common))
     labels = {
         **common,
         SOURCE_LABEL: sha256_digest(source),
         ENVIRONMENT_LABEL: image_bytes(environment).digest,
     }
-    return Inventory(layers, _config(lock, labels)), environment
+    return Inventory(layers, _config(lock, variables, labels)), environment
 
 
-def _config(lock: Lock, labels: dict[str, str]) -> dict[str, Any]:
+def _variables(lock: Lock, scripts: Sequence[PackageScript]) -> tuple[str, ...]:
+    """The image's environment: as without a conda part, or as it is after activating its conda environment.
+
+    Raises:
+        InputError: a conda package's script does more than set variables, and the lock does not allow that.
+    """
+    if lock.conda is None:
+        return (f"PATH={_SYSTEM_PATH}", *_ENVIRONMENT_VARIABLES)
+    prefix, allowed = lock.conda.prefix, lock.conda.allowed.post_link
+    before = {"CONDA_PREFIX": prefix, "PATH": f"{prefix}/bin:{_SYSTEM_PATH}"}
+    after = activated(scripts, before, allowed)
+    own = {each.partition("=")[0] for each in _ENVIRONMENT_VARIABLES}
+    more = [f"{name}={after[name]}" for name in sorted(after.keys() - own - {"PATH"})]
+    return (f"PATH={after['PATH']}", *_ENVIRONMENT_VARIABLES, *more)
+
+
+def _config(lock: Lock, variables: Sequence[str], labels: dict[str, str]) -> dict[str, Any]:
     """The OCI image config (image spec v1.1, config.md) without `rootfs`; its only time is the lock's."""
     return {
         "architecture": "amd64",
@@ -123,8 +142,8 @@ def _config(lock: Lock, labels: dict[str, str]) -> dict[str, Any]:
         "config": {
             "User": "0:0",
             "WorkingDir": "/",
-            "Env": list(_ENVIRONMENT_VARIABLES),
-            "Entrypoint": [part.format(python=lock.python) for part in _ENTRYPOINT],
+            "Env": list(variables),
+            "Entrypoint": [image_layout(lock).interpreter, *_MODULE],
             "Labels": labels,
         },
     }

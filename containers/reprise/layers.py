@@ -10,14 +10,17 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from reprise.events import Event, OnEvent, ignore
-from reprise.image.bootstrap import ImagePython, image_python, starts_python
+from reprise.image.bootstrap import C_LIBRARY, CondaPython, ImagePython, image_python, starts_python
 from reprise.image.build_layers import build_layers
+from reprise.image.conda_scripts import PackageScript
+from reprise.image.format import PythonLayout
 from reprise.image.formats import FORMATS
-from reprise.image.job import BuiltLayer, LayerJob, layer_key
+from reprise.image.job import BuiltLayer, LayerJob, decode_scripts, encoded_scripts, layer_key
+from reprise.lock.layout import image_layout
 from reprise.lock.model import Artifact, Lock
 from reprise.store import Store
 from reprise_trainer.canonical import canonical_json, sha256_digest
@@ -29,9 +32,29 @@ MAX_LAYERS = 60
 """Overlay mounts and older engines stop at 127 layers; well below, an image stays mountable everywhere."""
 
 
+@dataclass(frozen=True, slots=True)
+class CompleteLayers:
+    """An image's layers in the store, lowest first (base, those of the lock, the trainer).
+
+    `scripts` are those of its conda packages, `built` is how many layers had to be built.
+    """
+
+    layers: tuple[LayerRecord, ...]
+    scripts: tuple[PackageScript, ...]
+    built: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Cached:
+    """What is kept of a layer under its key."""
+
+    layer: LayerRecord
+    scripts: tuple[PackageScript, ...]
+
+
 def complete_layers(
     lock: Lock, source: bytes, store: Store, *, workers: int | None = None, on_event: OnEvent = ignore
-) -> tuple[tuple[LayerRecord, ...], int]:
+) -> CompleteLayers:
     """Make the store hold every layer of the training image; where it does already, nothing is written.
 
     Args:
@@ -39,9 +62,6 @@ def complete_layers(
         source: canonical archive of the trainer's source tree.
         workers: processes at work at once; one a core by default.
         on_event: told of each layer's progress.
-
-    Returns:
-        The layers, lowest first (base, those of the lock, the trainer), and how many had to be built.
 
     Raises:
         InputError: an artifact is malformed or rotted on disk, or the lock plans too many layers.
@@ -56,28 +76,46 @@ def complete_layers(
         store.add(source)
         with _only_build(store, on_event):
             _build_missing(store, python, lock.format, jobs, keys, workers or len(os.sched_getaffinity(0)), on_event)
-    layers = tuple(_required_layer(store, key) for key in keys)
-    for layer in layers if not missing else ():
-        on_event(_reused(layer))
-    return layers, len(missing)
+    cached = [_required_layer(store, key) for key in keys]
+    for each in cached if not missing else ():
+        on_event(_reused(each.layer))
+    scripts = tuple(script for each in cached for script in each.scripts)
+    return CompleteLayers(tuple(each.layer for each in cached), scripts, len(missing))
 
 
 def _locked_python(lock: Lock, store: Store) -> ImagePython:
     """The image's Python with the lock's build tools; zstandard comes first, the others only make it faster."""
     tools = [each for each in lock.artifacts if each.category == "build"]
-    zstandard = [each for each in lock.artifacts if each.name == "zstandard"]
+    zstandard = [each for each in tools if each.name == "zstandard"]
     if not zstandard:
         raise InputError(
             f"the lock of {lock.environment} has no zstandard wheel, which compresses layers",
             hint=f"Ask for {FORMATS[lock.format].wheel} under [pypi] build in the environment file, and lock it again.",
         )
-    debs = [each for each in lock.artifacts if each.kind == "deb" and starts_python(each.name)]
-    return image_python(
+    layout = image_layout(lock)
+    conda = _conda_python(lock, layout, store) if layout.site_packages else None
+    debs = [
+        each
+        for each in lock.artifacts
+        if each.kind == "deb" and (each.name == C_LIBRARY if conda else starts_python(each.name))
+    ]
+    python = image_python(
         _sums(debs, store),
         _sums(zstandard, store)[0],
         store.cache / "python",
         _sums([each for each in tools if each not in zstandard], store),
+        conda,
     )
+    return replace(python, layout=layout)
+
+
+def _conda_python(lock: Lock, layout: PythonLayout, store: Store) -> CondaPython:
+    from reprise.image.conda_closure import python_closure
+
+    packages = {each.name: each for each in lock.artifacts if each.kind == "conda" and each.category == "main"}
+    closure = python_closure({name: (each.purl, store.path(each.digest)) for name, each in packages.items()})
+    found = tuple((packages[n].purl, packages[n].sha256, store.path(packages[n].digest)) for n in closure)
+    return CondaPython(layout, found)
 
 
 def _sums(artifacts: Sequence[Artifact], store: Store) -> list[tuple[str, Path]]:
@@ -91,13 +129,14 @@ def _layer_jobs(lock: Lock, source_digest: str, store: Store) -> list[LayerJob]:
             f"the lock of {lock.environment} plans {len(lock.layers)} layers, at most {MAX_LAYERS - 3} fit"
         )
     by_purl = {artifact.purl: artifact for artifact in lock.artifacts}
+    winners = lock.conda.allowed.clobbers if lock.conda else ()
     planned = []
     for layer in lock.layers:
         artifacts = [by_purl[purl] for purl in layer.artifacts]
         kind = artifacts[0].kind
         if kind == "data" or any(artifact.kind != kind for artifact in artifacts):
             raise InputError(f"layer {layer.name} of the lock of {lock.environment} mixes kinds of artifacts")
-        planned.append(LayerJob(layer.name, kind, _files(artifacts, store)))
+        planned.append(LayerJob(layer.name, kind, _files(artifacts, store), winners if kind == "conda" else ()))
     source = (("pkg:generic/reprise-trainer", store.root / "blobs" / "sha256" / source_digest.removeprefix("sha256:")),)
     return [LayerJob("base", "base", ()), *planned, LayerJob("trainer", "source", source)]
 
@@ -109,7 +148,15 @@ def _files(artifacts: Sequence[Artifact], store: Store) -> tuple[tuple[str, Path
 def _layer_keys(jobs: Sequence[LayerJob], python: ImagePython, format: int) -> list[str]:
     """The cache key of each job; a blob's name is its sha256, so nothing has to be read."""
     return [
-        layer_key(job.name, job.kind, [(purl, path.name) for purl, path in job.artifacts], python.digest, format=format)
+        layer_key(
+            job.name,
+            job.kind,
+            [(purl, path.name) for purl, path in job.artifacts],
+            python.digest,
+            format=format,
+            layout=python.layout,
+            winners=job.winners,
+        )
         for job in jobs
     ]
 
@@ -123,19 +170,21 @@ def missing_layers(lock: Lock, source: bytes, store: Store) -> list[str]:
     return [job.name for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
 
 
-def _cached_layer(store: Store, key: str) -> LayerRecord | None:
+def _cached_layer(store: Store, key: str) -> _Cached | None:
     """The layer that an earlier build made for `key`, if its blobs are still here."""
     try:
-        record = LayerRecord(**json.loads((store.cache / "layers" / key).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        document = json.loads((store.cache / "layers" / key).read_bytes())
+        scripts = decode_scripts(document.pop("scripts", ()))
+        record = LayerRecord(**document)
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
-    return record if store.has(record.digest) and store.has(record.list_digest) else None
+    return _Cached(record, scripts) if store.has(record.digest) and store.has(record.list_digest) else None
 
 
-def _required_layer(store: Store, key: str) -> LayerRecord:
-    record = _cached_layer(store, key)
-    assert record is not None, key
-    return record
+def _required_layer(store: Store, key: str) -> _Cached:
+    cached = _cached_layer(store, key)
+    assert cached is not None, key
+    return cached
 
 
 def _build_missing(
@@ -150,8 +199,8 @@ def _build_missing(
     """Build what no earlier build left, straight into the store, each layer as soon as it is done."""
     missing = [(job, key) for job, key in zip(jobs, keys, strict=True) if _cached_layer(store, key) is None]
     for key in keys:
-        if (record := _cached_layer(store, key)) is not None:
-            on_event(_reused(record))
+        if (cached := _cached_layer(store, key)) is not None:
+            on_event(_reused(cached.layer))
     key_of = {job.name: key for job, key in missing}
     with ThreadPoolExecutor(1) as background:
         checked = background.submit(_check_artifacts, store, [path for job, _ in missing for _, path in job.artifacts])
@@ -163,7 +212,8 @@ def _build_missing(
             record = LayerRecord(
                 layer.name, layer.media_type, layer.digest, layer.size, layer.diff_id, layer.list_digest
             )
-            write_durably(store.cache / "layers" / key_of[layer.name], canonical_json(asdict(record)))
+            document = {**asdict(record), **({"scripts": encoded_scripts(layer.scripts)} if layer.scripts else {})}
+            write_durably(store.cache / "layers" / key_of[layer.name], canonical_json(document))
 
         try:
             with _workshop(store) as output:

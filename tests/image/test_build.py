@@ -224,7 +224,9 @@ def host(python: ImagePython, tmp_path: Path) -> Iterator[subprocess.Popen[bytes
     program = (
         "import sys; from pathlib import Path; from reprise.image.bootstrap import ImagePython;"
         "from reprise.image.build_layers import build_layers; from reprise.image.job import LayerJob;"
-        f"python = ImagePython({python.argv!r}, {python.digest!r}, Path({str(python.packages)!r}));"
+        "from reprise.image.format import PythonLayout;"
+        f"python = ImagePython({python.argv!r}, {python.digest!r}, Path({str(python.packages)!r}),"
+        f"PythonLayout({python.layout.version!r}));"
         f"job = LayerJob('slow', 'wheel', (('pkg:pypi/slow', Path({str(job.artifacts[0][1])!r})),));"
         f"output = Path({str(tmp_path / 'out')!r});"
         "build_layers(python, [job], output=output, workers=2, on_event=lambda e: print(e, flush=True))"

@@ -19,11 +19,12 @@ from reprise.artifacts.patience import NoAnswerError, persistently, refuse_bad_s
 from reprise.lock.apt_client import apt_session, configured_mirrors
 from reprise.lock.model import Artifact, Kind, Sources
 from reprise.lock.pip_client import PipConfiguration, pip_configuration
-from reprise.lock.session import TIMEOUT, local_path
+from reprise.lock.session import TIMEOUT, local_path, open_session
 
 _Result = TypeVar("_Result")
 _WHEELS: frozenset[Kind] = frozenset(["wheel"])
 _DEBS: frozenset[Kind] = frozenset(["deb"])
+_CONDA: frozenset[Kind] = frozenset(["conda"])
 EVERY_KIND: frozenset[Kind] = frozenset(["wheel", "deb", "conda", "data"])
 
 
@@ -48,16 +49,18 @@ class Source:
 
 
 def machine_and_environment_sources(sources: Sources) -> list[Source]:
-    """All places but the store, in the order in which they are asked: this machine's pip, its apt, then `sources`."""
+    """All places but the store, in the order of asking: this machine's pip and apt, `sources`, the channel."""
     pip = _once(_Pip)
     apt = _once(apt_session)
     mirrors = _once_each(configured_mirrors)
+    channels = _once(open_session)
     return [
         Source("pip's indexes and find-links", _WHEELS, lambda artifact: pip().find(artifact)),
         Source("apt's sources", _DEBS, lambda artifact: _apt(artifact, mirrors, apt)),
         *(_find_links_source(each, lambda: pip().session) for each in sources.find_links),
         *([_mirror_source(sources.debian_mirror, apt)] if sources.debian_mirror else []),
         *(_directory_source(each, lambda: pip().session) for each in sources.directories),
+        Source("the channel that the lock names", _CONDA, lambda artifact: _channel(artifact, channels())),
     ]
 
 
@@ -114,6 +117,12 @@ def _apt(
     if artifact.location:
         for mirror in mirrors(artifact.qualifier("distro")):
             yield Candidate(_in_pool(mirror, artifact), session())
+
+
+def _channel(artifact: Artifact, session: requests.Session) -> Iterator[Candidate]:
+    """The address that the lock keeps, which conda's tools need."""
+    if "://" in artifact.location:
+        yield Candidate(artifact.location.partition("#")[0], session)
 
 
 def _in_pool(mirror: str, artifact: Artifact) -> str:

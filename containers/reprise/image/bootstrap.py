@@ -1,7 +1,8 @@
 """The image's own Python, made to run on any Linux host: the builder's only interpreter.
 
-Runs on the host. Debian's files are unpacked into a cache folder and Python is started through their own dynamic
-linker, with their own libraries: neither the host's Python, nor its C library, zlib or libzstd can change a byte.
+Runs on the host. Debian's files, and conda's where the image's Python is a conda package, are unpacked into a cache
+folder and Python is started through their own dynamic linker, with their own libraries: neither the host's Python, nor
+its C library, zlib or libzstd can change a byte. Where the folder lies is not in any of the bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import tempfile
 import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import MappingProxyType
 
@@ -22,10 +23,14 @@ import reprise
 import reprise_trainer
 from reprise.image.deb import read_deb
 from reprise.image.entries import Entry, checked_path
+from reprise.image.format import PythonLayout
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError, StorageError
 
 _STARTS_PYTHON = re.compile(r"(lib)?python3\..*|libc6|zlib1g|libbz2-1\.0|libexpat1|liblzma5|libssl3.*")
+C_LIBRARY = "libc6"
+"""The Debian package of the dynamic linker and the C library, which conda's packages expect from the system."""
+
 _TREE_FORMAT = 2
 """Raise it when the same packages are unpacked differently."""
 
@@ -49,12 +54,24 @@ def starts_python(package: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
+class CondaPython:
+    """The image's Python where conda brings it: `layout`, and the packages that it needs as (purl, sha256, file)."""
+
+    layout: PythonLayout
+    packages: tuple[tuple[str, str, Path], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ImagePython:
-    """`argv`: the start of a command line, to be followed by `-c` or `-m` and so on. `digest`: of all that it runs."""
+    """`argv`: the start of a command line, to be followed by `-c` or `-m` and so on. `digest`: of all that it runs.
+
+    `packages` holds zstandard. `layout` says where this Python looks for packages in the image.
+    """
 
     argv: tuple[str, ...]
     digest: str
     packages: Path
+    layout: PythonLayout
 
     def command(self, module: str) -> list[str]:
         """A command line that calls `main()` of a module of this project under the image's Python."""
@@ -88,14 +105,17 @@ def image_python(
     zstandard_wheel: tuple[str, Path],
     cache: Path,
     tools: Sequence[tuple[str, Path]] = (),
+    conda: CondaPython | None = None,
 ) -> ImagePython:
     """Unpack Python, unless an earlier call has, and say how to start it.
 
     Args:
-        debs: pairs of sha256 (bare hex) and file: the packages of the lock for which `starts_python` holds.
+        debs: pairs of sha256 (bare hex) and file: the packages of the lock for which `starts_python` holds; of them the
+            C library alone where `conda` is given.
         zstandard_wheel: sha256 and file of the wheel that brings libzstd.
         cache: folder for unpacked trees, one a digest; made if absent.
         tools: sha256 and file of further wheels that the builder may import.
+        conda: the Python that conda packages bring; None where Debian's is the image's.
 
     Raises:
         InputError: a package is malformed, or there is no interpreter in them.
@@ -103,16 +123,25 @@ def image_python(
     """
     wheels = sorted(sha256 for sha256, _ in (zstandard_wheel, *tools))
     key = {"format": _TREE_FORMAT, "debs": sorted(sha256 for sha256, _ in debs), "wheels": wheels}
+    if conda is not None:
+        key |= {"conda": sorted(sha256 for _, sha256, _ in conda.packages), "layout": asdict(conda.layout)}
     digest = sha256_digest(canonical_json(key))
     tree = cache / digest.removeprefix("sha256:")
     if not tree.is_dir():
-        _unpack([path for _, path in debs], [path for _, path in (zstandard_wheel, *tools)], tree)
+        _unpack([path for _, path in debs], [path for _, path in (zstandard_wheel, *tools)], tree, conda)
     linker = _only(tree, "usr/lib/*/ld-linux*.so.*", "no dynamic linker (package libc6)")
-    python = _only(tree, "usr/bin/python3.*", "no interpreter (package python3.11-minimal or like it)")
-    library_path = ("--library-path", str(linker.parent))
+    libraries = str(linker.parent)
+    if conda is None:
+        python = _only(tree, "usr/bin/python3.*", "no interpreter (package python3.11-minimal or like it)")
+        layout = PythonLayout(python.name.removeprefix("python"))
+    else:
+        layout = conda.layout
+        python = _only(tree, layout.interpreter.lstrip("/"), f"no interpreter {layout.interpreter} (package python)")
+        libraries = f"{tree / layout.prefix / 'lib'}:{libraries}"
+    library_path = ("--library-path", libraries)
     # -I: no environment, no user folder; -S: no site; -B: no bytecode beside our sources.
     flags = ("-I", "-S", "-B", "-X", "utf8")
-    return ImagePython((str(linker), *library_path, str(python), *flags), digest, tree / _TOOLS)
+    return ImagePython((str(linker), *library_path, str(python), *flags), digest, tree / _TOOLS, layout)
 
 
 def _above(package: object) -> Path:
@@ -128,7 +157,7 @@ def _only(tree: Path, pattern: str, missing: str) -> Path:
     return found[0]
 
 
-def _unpack(debs: Iterable[Path], wheels: Iterable[Path], tree: Path) -> None:
+def _unpack(debs: Iterable[Path], wheels: Iterable[Path], tree: Path, conda: CondaPython | None) -> None:
     """Make `tree` whole or not at all."""
     aside: Path | None = None
     try:
@@ -138,6 +167,8 @@ def _unpack(debs: Iterable[Path], wheels: Iterable[Path], tree: Path) -> None:
             for entries in executor.map(lambda deb: read_deb(deb, deb.name), debs):
                 for entry in entries:
                     _write(aside, entry)
+        if conda is not None:
+            _unpack_conda(conda, aside)
         for wheel in wheels:
             _unpack_wheel(wheel, aside / _TOOLS)
         if not (aside / _TOOLS / "zstandard" / "__init__.py").is_file():
@@ -152,6 +183,14 @@ def _unpack(debs: Iterable[Path], wheels: Iterable[Path], tree: Path) -> None:
     finally:
         if aside is not None:
             shutil.rmtree(aside, ignore_errors=True)
+
+
+def _unpack_conda(conda: CondaPython, tree: Path) -> None:
+    from reprise.image.conda import read_conda  # it needs zstandard, which a host without conda packages may lack
+
+    for purl, _, path in conda.packages:
+        for entry in read_conda(path, purl, conda.layout, spool=tree).entries:
+            _write(tree, entry)
 
 
 def _rename(aside: Path, tree: Path) -> None:

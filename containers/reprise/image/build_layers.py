@@ -13,7 +13,7 @@ from typing import Any
 from reprise.image.bootstrap import BUILDER_ENVIRONMENT, ImagePython
 from reprise.image.events import received_error
 from reprise.image.formats import DEFAULT_FORMAT
-from reprise.image.job import BuildJob, BuiltLayer, LayerJob, check_job, encode_job
+from reprise.image.job import BuildJob, BuiltLayer, LayerJob, check_job, decode_scripts, encode_job
 from reprise_trainer.errors import StorageError, SystemFailureError
 
 _LOG = "builder.log"
@@ -52,7 +52,7 @@ def build_layers(
         StorageError: `output` cannot be written.
         SystemFailureError: the image's Python does not run here, or a worker was killed.
     """
-    job = BuildJob(tuple(jobs), output.resolve(), workers, compression, format)
+    job = BuildJob(tuple(jobs), output.resolve(), workers, python.layout, compression, format)
     check_job(job)
     if not jobs:
         return []
@@ -138,6 +138,9 @@ def _event(line: bytes) -> dict[str, Any]:
 
 
 def _built(event: dict[str, Any], output: Path) -> BuiltLayer:
+    scripts = output / event["scripts_path"]
+    found = decode_scripts(json.loads(scripts.read_bytes()))
+    scripts.unlink()
     return BuiltLayer(
         name=event["name"],
         media_type=event["media_type"],
@@ -147,14 +150,14 @@ def _built(event: dict[str, Any], output: Path) -> BuiltLayer:
         list_digest=event["list_digest"],
         list_path=output / event["list_path"],
         blob_path=output / event["blob_path"],
+        scripts=found,
     )
 
 
 def _clean(job: BuildJob, found: Iterable[Path]) -> None:
     """Remove what a failed build has written, and nothing else."""
-    prefixes = tuple(
-        f"{layer.name}{suffix}" for layer in job.layers for suffix in (".tar.", ".list.json", ".bytecode-")
-    )
+    suffixes = (".tar.", ".list.json", ".scripts.json", ".bytecode-")
+    prefixes = tuple(f"{layer.name}{suffix}" for layer in job.layers for suffix in suffixes)
     for path in found:
         if path.name == _LOG or path.name.startswith(prefixes):
             path.unlink(missing_ok=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gc
 import os
+import resource
 import select
 import sys
 import time
@@ -25,10 +26,11 @@ from reprise.image.entries import Entry, file
 from reprise.image.events import send, send_error
 from reprise.image.format import MEDIA_TYPES, running_python
 from reprise.image.formats import FORMATS, require_libzstd
-from reprise.image.job import BuildJob, decode_job
+from reprise.image.job import BuildJob, decode_job, encoded_scripts
 from reprise.image.layer import Late, write_layer
 from reprise.image.plan import LayerPlan, plan_layers
-from reprise_trainer.errors import RepriseError
+from reprise_trainer.canonical import canonical_json
+from reprise_trainer.errors import InputError, RepriseError
 
 _CHUNK = 400_000
 """Bytes of source that are compiled as one task: about 50 ms."""
@@ -59,19 +61,28 @@ def main() -> int:
 def _build(job: BuildJob) -> bool:
     """Plan and start the wheels first: that takes no time, and packages can be unpacked while they are at work."""
     require_libzstd(FORMATS[job.format], zstandard.ZSTD_VERSION)
+    if job.layout.version != running_python().version:
+        raise InputError(f"the lock is for Python {job.layout.version}, its Python is {running_python().version}")
+    _allow_many_files()
     gc.disable()  # a builder is short-lived, and collecting would copy what forks share
     groups = [[each for each in job.layers if (each.kind == "wheel") == wheels] for wheels in (True, False)]
     started: list[int] = []
     try:
         for layers in groups:
             with ThreadPoolExecutor(job.workers) as executor:
-                plans = plan_layers(layers, running_python(), executor)
+                plans = plan_layers(layers, job.layout, executor, job.output)
             gc.freeze()
             started += _start(job, plans)
     except BaseException:
         workers.kill(started)
         raise
     return workers.wait(started)
+
+
+def _allow_many_files() -> None:
+    """Each large conda package keeps a file open; the usual limit of 1,024 is a default, which anybody may raise."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _start(job: BuildJob, plans: Sequence[LayerPlan]) -> list[int]:
@@ -122,7 +133,7 @@ def _write_layer(job: BuildJob, plan: LayerPlan, chunks: Sequence[_Chunk], watch
     name, total = plan.job.name, plan.size
     blob = job.output / f"{name}.tar.{job.compression}"
     progress = _Progress(name, total)
-    late: list[Late] = [lambda listed: [wheel.record(listed) for wheel in plan.wheels]]
+    late: list[Late] = [lambda listed: [each.record(listed) for each in plan.recorded]]
     late.append(lambda _: _bytecode_entries(chunks, watch))
     with blob.open("wb") as out:
         written = write_layer(
@@ -136,6 +147,8 @@ def _write_layer(job: BuildJob, plan: LayerPlan, chunks: Sequence[_Chunk], watch
         )
     file_list = job.output / f"{name}.list.json"
     file_list.write_bytes(written.file_list)
+    scripts = job.output / f"{name}.scripts.json"
+    scripts.write_bytes(canonical_json(encoded_scripts(plan.scripts)))
     progress.say("built", total)
     send(
         {
@@ -148,6 +161,7 @@ def _write_layer(job: BuildJob, plan: LayerPlan, chunks: Sequence[_Chunk], watch
             "list_digest": written.list_digest,
             "list_path": file_list.name,
             "blob_path": blob.name,
+            "scripts_path": scripts.name,
         }
     )
 

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from reprise.image.base import base_entries
 from reprise.image.bytecode import is_compiled
+from reprise.image.conda import CondaPackage, read_conda
+from reprise.image.conda_scripts import PackageScript
 from reprise.image.deb import read_deb
 from reprise.image.entries import Entry, merge
 from reprise.image.format import PythonLayout
@@ -19,12 +21,17 @@ from reprise.image.wheel import Wheel, read_wheel
 
 @dataclass(frozen=True, slots=True)
 class LayerPlan:
-    """One layer to be written. `sources` are the entries that get bytecode, in the order of the layer."""
+    """One layer to be written.
+
+    `recorded` are the packages whose record follows from their files' hashes, `sources` the entries that get bytecode,
+    both in the order of the layer; `scripts` are conda packages'.
+    """
 
     job: LayerJob
     entries: tuple[Entry, ...]
-    wheels: tuple[Wheel, ...]
+    recorded: tuple[Wheel | CondaPackage, ...]
     sources: tuple[Entry, ...]
+    scripts: tuple[PackageScript, ...]
 
     @property
     def size(self) -> int:
@@ -32,14 +39,20 @@ class LayerPlan:
         return sum(entry.size for entry in self.entries)
 
 
-def plan_layers(jobs: Sequence[LayerJob], layout: PythonLayout, executor: Executor) -> list[LayerPlan]:
+def plan_layers(jobs: Sequence[LayerJob], layout: PythonLayout, executor: Executor, spool: Path) -> list[LayerPlan]:
     """Read the directories of all artifacts (packages whole), several at a time.
+
+    Args:
+        jobs: the layers.
+        layout: where the image's Python looks.
+        executor: of threads.
+        spool: an existing folder for what is too large for memory; nothing in it has a name.
 
     Raises:
         InputError: an artifact is malformed, or two of one layer own a path with different content.
     """
     # By purl: the order in which a job names its artifacts changes nothing.
-    reading = [[executor.submit(_read, job, *each, layout) for each in sorted(job.artifacts)] for job in jobs]
+    reading = [[executor.submit(_read, job, *each, layout, spool) for each in sorted(job.artifacts)] for job in jobs]
     return [_plan(job, parts, layout) for job, parts in zip(jobs, reading, strict=True)]
 
 
@@ -47,20 +60,23 @@ def plan_layers(jobs: Sequence[LayerJob], layout: PythonLayout, executor: Execut
 class _Part:
     name: str
     entries: tuple[Entry, ...]
-    wheel: Wheel | None = None
+    recorded: Wheel | CondaPackage | None = None
 
 
-def _read(job: LayerJob, purl: str, path: Path, layout: PythonLayout) -> _Part:
+def _read(job: LayerJob, purl: str, path: Path, layout: PythonLayout, spool: Path) -> _Part:
     match job.kind:
         case "wheel":
             wheel = read_wheel(path, purl, layout)
             return _Part(purl, wheel.entries, wheel)
+        case "conda":
+            package = read_conda(path, purl, layout, winners=dict(job.winners), spool=spool)
+            return _Part(purl, package.entries, package)
         case "deb":
             return _Part(purl, tuple(read_deb(path, purl)))
         case "source":
             return _Part(purl, tuple(read_source(path, purl, layout)))
-        case "base" | "conda":
-            raise AssertionError(f"a layer of kind {job.kind} has no artifacts that can be read")
+        case "base":
+            raise AssertionError("the base layer has no artifacts that can be read")
 
 
 def _plan(job: LayerJob, reading: Sequence[Future[_Part]], layout: PythonLayout) -> LayerPlan:
@@ -70,5 +86,6 @@ def _plan(job: LayerJob, reading: Sequence[Future[_Part]], layout: PythonLayout)
         owned.append(("the base layer", tuple(base_entries())))
     entries = tuple(merge(owned))
     sources = tuple(entry for entry in entries if is_compiled(entry, layout))
-    wheels = sorted((part.wheel for part in parts if part.wheel), key=lambda wheel: wheel.record_path.encode())
-    return LayerPlan(job, entries, tuple(wheels), sources)
+    recorded = sorted((part.recorded for part in parts if part.recorded), key=lambda each: each.record_path.encode())
+    scripts = tuple(script for each in recorded if isinstance(each, CondaPackage) for script in each.scripts)
+    return LayerPlan(job, entries, tuple(recorded), sources, scripts)

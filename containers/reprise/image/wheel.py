@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from email.parser import HeaderParser
 from pathlib import Path
 
+from reprise.image.conda_prefix import python_shebang
 from reprise.image.entries import Entry, checked_path, file
+from reprise.image.entry_points import entry_point
 from reprise.image.format import FILE_MODE, INSTALLER, PROGRAM_MODE, PythonLayout
 from reprise.image.zip_reader import Member, read_members
 from reprise_trainer.errors import InputError
@@ -27,17 +29,6 @@ from reprise_trainer.identity.file_list import ListedFile
 
 _NOT_INSTALLED = ("RECORD", "RECORD.jws", "RECORD.p7s", "INSTALLER", "REQUESTED", "direct_url.json")
 """Files of `.dist-info` that an installer writes itself, or that sign the RECORD that it replaces."""
-
-_OBJECT = re.compile(r"\s*(?P<module>[\w.]+)\s*:\s*(?P<attribute>[\w.]+)\s*(\[.*\])?\s*\Z")
-"""packaging.python.org, "Entry points specification": an object reference, with the obsolete extras."""
-
-_SCRIPT = """#!{interpreter}
-import sys
-from {module} import {name}
-
-if __name__ == "__main__":
-    sys.exit({attribute}())
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +149,7 @@ def _script(path: str, member: Member, mode: int, layout: PythonLayout) -> Entry
     if not start.startswith(b"#!python"):
         return Entry(path, "file", mode, size=member.size, content=member.content)
     rest = b"".join(member.content()).partition(b"\n")[2]
-    return file(path, f"#!{layout.interpreter}\n".encode() + rest, mode)
+    return file(path, f"{python_shebang(layout.interpreter)}\n".encode() + rest, mode)
 
 
 def _entry_points(text: str, artifact: str, layout: PythonLayout) -> Iterator[Entry]:
@@ -170,14 +161,4 @@ def _entry_points(text: str, artifact: str, layout: PythonLayout) -> Iterator[En
         raise InputError(f"{artifact}: entry_points.txt cannot be read: {error}") from error
     for section in ("console_scripts", "gui_scripts"):
         for name, value in parser.items(section) if parser.has_section(section) else ():
-            match = _OBJECT.match(value)
-            if match is None or "/" in name:
-                raise InputError(f"{artifact}: entry point {name!r} is not `name = module:function`: {value!r}")
-            attribute = match["attribute"]
-            script = _SCRIPT.format(
-                interpreter=layout.interpreter,
-                module=match["module"],
-                name=attribute.partition(".")[0],
-                attribute=attribute,
-            )
-            yield file(checked_path(f"{layout.scripts}/{name}", artifact), script.encode(), PROGRAM_MODE)
+            yield entry_point(name, value, artifact, layout)
