@@ -15,7 +15,7 @@ from typing import Any
 import reprise_trainer
 from reprise.events import OnEvent, ignore
 from reprise.image.clobbers import find_clobbers
-from reprise.image.conda_scripts import PackageScript, activated
+from reprise.image.conda_scripts import SYSTEM_PATH, PackageScript, activated, before_activation
 from reprise.image.source import source_archive
 from reprise.layers import CompleteLayers, complete_layers
 from reprise.lock.layout import image_layout
@@ -41,7 +41,6 @@ _ENVIRONMENT_VARIABLES = (
     "PYTHONHASHSEED=0",
     "PYTHONDONTWRITEBYTECODE=1",
 )
-_SYSTEM_PATH = "/usr/local/bin:/usr/bin"
 _MODULE = ("-I", "-m", "reprise_trainer")
 
 
@@ -124,10 +123,8 @@ def _variables(lock: Lock, scripts: Sequence[PackageScript]) -> tuple[str, ...]:
         InputError: a conda package's script does more than set variables, and the lock does not allow that.
     """
     if lock.conda is None:
-        return (f"PATH={_SYSTEM_PATH}", *_ENVIRONMENT_VARIABLES)
-    prefix, allowed = lock.conda.prefix, lock.conda.allowed.post_link
-    before = {"CONDA_PREFIX": prefix, "PATH": f"{prefix}/bin:{_SYSTEM_PATH}"}
-    after = activated(scripts, before, allowed)
+        return (f"PATH={SYSTEM_PATH}", *_ENVIRONMENT_VARIABLES)
+    after = activated(scripts, before_activation(lock.conda.prefix), lock.conda.allowed.post_link)
     own = {each.partition("=")[0] for each in _ENVIRONMENT_VARIABLES}
     more = [f"{name}={after[name]}" for name in sorted(after.keys() - own - {"PATH"})]
     return (f"PATH={after['PATH']}", *_ENVIRONMENT_VARIABLES, *more)

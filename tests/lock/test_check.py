@@ -15,6 +15,7 @@ from tests.lock.conftest import ROOT
 from tests.support.wheels import write_wheel
 
 from reprise.artifacts.fetch import fetch
+from reprise.image.format import PythonLayout
 from reprise.lock.check import check_lock, plan_problems
 from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN, Artifact, Lock, PlannedLayer
@@ -138,7 +139,8 @@ def shared(store: Store, tmp_path: Path, one: dict[str, bytes], other: dict[str,
         keep(store, write_wheel(tmp_path, "other", files=other)),
     ]
     names = {each.purl: each.name for each in wheels}
-    return [(path, [names[owner] for owner in owners]) for path, owners in find_shared_paths(wheels, store, "3.11")]
+    found = find_shared_paths(wheels, store, PythonLayout("3.11"))
+    return [(path, [names[owner] for owner in owners]) for path, owners in found]
 
 
 PACKAGES = "usr/local/lib/python3.11/dist-packages"

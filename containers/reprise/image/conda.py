@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,9 @@ from reprise_trainer.identity.file_list import ListedFile
 _BYTECODE = re.compile(r"(.*/)?__pycache__/[^/]*\.pyc")
 """Another Python's work; the image's own compiles the sources again."""
 
+_PLACEHOLDER_PART = "_placehold_placehold"
+"""A part of each prefix that conda-build makes up."""
+
 _COPY = 3
 """conda's LinkType of a file that is neither a hard nor a soft link into the package cache."""
 
@@ -42,6 +45,33 @@ class CondaPackage:
     scripts: tuple[PackageScript, ...]
     _record: Mapping[str, Any]
     _paths: tuple[tuple[str, Mapping[str, Any]], ...]
+
+    @property
+    def identity(self) -> tuple[str, str, str]:
+        """Name, version and build."""
+        return self._record["name"], self._record["version"], self._record["build"]
+
+    @property
+    def name(self) -> str:
+        return self.identity[0]
+
+    @property
+    def site_packages(self) -> str:
+        """What a python package says about where it looks, relative to the prefix; empty for the usual place."""
+        return str(self._record.get("python_site_packages_path") or "")
+
+    @property
+    def paths(self) -> frozenset[str]:
+        """All paths, relative to the root."""
+        return frozenset(entry.path for entry in self.entries)
+
+    def leftovers(self) -> Iterator[tuple[str, str]]:
+        """Files that still hold the prefix that the package was built with, and the prefix or a part of it."""
+        placeholders = {str(row["prefix_placeholder"]) for _, row in self._paths if "prefix_placeholder" in row}
+        wanted = [each.encode() for each in (*sorted(placeholders), _PLACEHOLDER_PART)]
+        for entry in self.entries:
+            if found := _found_in(entry, wanted):
+                yield entry.path, found.decode()
 
     def record(self, listed: Mapping[str, ListedFile]) -> Entry:
         """The package's file in `conda-meta`, canonical: no time, no place of a cache, no address.
@@ -157,6 +187,18 @@ def _with_prefix(entry: Entry, each: PackagePath, artifact: str, layout: PythonL
         return replace_in_text(entry.read(), placeholder, prefix)
 
     return replace(entry, size=len(text()), content=lambda: (text(),))
+
+
+def _found_in(entry: Entry, wanted: Sequence[bytes]) -> bytes:
+    """The first of `wanted` that a file's bytes hold; empty if none."""
+    longest, end = max(map(len, wanted)), b""
+    for piece in entry.content() if entry.content else ():
+        end += piece
+        for each in wanted:
+            if each in end:
+                return each
+        end = end[-longest:]
+    return b""
 
 
 def _row(each: PackagePath, place: str) -> Mapping[str, Any]:

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from reprise_trainer.errors import InputError
 
+SYSTEM_PATH = "/usr/local/bin:/usr/bin"
+
 _ACTIVATE = re.compile(r"etc/conda/activate\.d/[^/]+\.sh")
 _VARIABLES = re.compile(r"etc/conda/env_vars\.d/[^/]+\.json")
 _LINK = ("pre-link", "post-link", "pre-unlink")
@@ -50,34 +52,53 @@ def _link_scripts(package: str) -> tuple[str, ...]:
     return tuple(f"bin/.{package}-{moment}.sh" for moment in _LINK)
 
 
+def before_activation(prefix: str) -> dict[str, str]:
+    """What conda sets in any case for the environment at `prefix` ("/opt/conda")."""
+    return {"CONDA_PREFIX": prefix, "PATH": f"{prefix}/bin:{SYSTEM_PATH}"}
+
+
 def activated(
     scripts: Iterable[PackageScript], environment: Mapping[str, str], allowed: Collection[str] = ()
 ) -> dict[str, str]:
+    """What `activate` leaves, where every script could become variables or its package is allowed to go without.
+
+    Raises:
+        InputError: a script does more, and its package is not in `allowed`.
+    """
+    after, refused = activate(scripts, environment)
+    for script, why in refused:
+        if script.package not in allowed:
+            raise InputError(
+                f"conda package {script.package}: {script.path} {why}",
+                hint="Leave the package out, or allow it to go without the script: add its name to "
+                "conda.allow.post_link in the environment file, and lock it again.",
+            )
+    return after
+
+
+def activate(
+    scripts: Iterable[PackageScript], environment: Mapping[str, str]
+) -> tuple[dict[str, str], list[tuple[PackageScript, str]]]:
     """The environment that sourcing all scripts leaves, in conda's order: variables' files, then scripts, by name.
 
     Args:
         scripts: those of all packages of an image, in any order.
         environment: what there is before them: PATH, CONDA_PREFIX …
-        allowed: packages whose scripts may be left out where they do more than set variables.
 
-    Raises:
-        InputError: a script does more, and its package is not allowed to go without.
+    Returns:
+        The environment, and each script that does more than set variables, which counts for nothing, with the reason.
     """
-    found = dict(environment)
+    found, refused = dict(environment), []
     for script in sorted(scripts, key=lambda each: (not _VARIABLES.fullmatch(each.path), each.path.encode())):
-        problem = script_problem(script, found)
+        problem = _problem(script, found)
         if problem is None:
             found = _after(script, found)
-        elif script.package not in allowed:
-            raise InputError(
-                f"conda package {script.package}: {script.path} {problem}",
-                hint="Leave the package out, or allow it to go without the script: add its name to "
-                "conda.allow.post_link in the environment file, and lock it again.",
-            )
-    return found
+        else:
+            refused.append((script, problem))
+    return found, refused
 
 
-def script_problem(script: PackageScript, environment: Mapping[str, str]) -> str | None:
+def _problem(script: PackageScript, environment: Mapping[str, str]) -> str | None:
     """Why `script` can't become environment variables; None where it can."""
     if script.path in _link_scripts(script.package):
         return "would run at installation; an image is built without running anything"

@@ -6,7 +6,6 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +13,14 @@ from packageurl import PackageURL
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name, parse_wheel_filename
 
+from reprise.image.bootstrap import C_LIBRARY
+from reprise.lock.conda_check import SUBDIRS, conda_lock_problems, conda_package_problems, read_packages
 from reprise.lock.environment import read_environment
+from reprise.lock.layout import image_layout
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, Artifact, Environment, Lock
 from reprise.lock.owners import find_shared_paths
 from reprise.lock.plan import MAX_LAYERS
+from reprise.lock.problem import Problem
 from reprise.lock.read import read_lock
 from reprise.lock.target import Target, target_of
 from reprise.store import Store
@@ -30,17 +33,6 @@ _ADDED = 3
 """Layers that the builder adds to one image: the base, the trainer's, the inventory."""
 
 _LAYER_NAME = re.compile(r"[a-z0-9]+([._+-]+[a-z0-9]+)*")
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """One thing that is wrong: where (a purl, a layer, a path or a file) and what."""
-
-    where: str
-    what: str
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.what}"
 
 
 def check_lock(folder: Path, environment_path: Path, store: Store) -> list[Problem]:
@@ -65,7 +57,8 @@ def check_lock(folder: Path, environment_path: Path, store: Store) -> list[Probl
         *_artifact_problems(lock, target),
         *_dependency_problems(folder, lock),
         *plan_problems(lock),
-        *_path_problems(lock, store),
+        *conda_lock_problems(lock),
+        *_content_problems(lock, store),
     ]
 
 
@@ -80,9 +73,14 @@ def _environment_problems(lock: Lock, environment: Environment) -> Iterator[Prob
         yield Problem(CONDA_LOCK, f"does not match its environment file; run `reprise lock {environment.name}`")
     if lock.python != environment.python:
         yield Problem(CONDA_LOCK, f"is for Python {lock.python}, the environment for {environment.python}")
-    interpreter = f"python{lock.python}-minimal"
-    if not any(each.kind == "deb" and each.name == interpreter for each in lock.artifacts):
-        yield Problem(DEBIAN_LOCK, f"has no package {interpreter}, the image's Python")
+    by_conda = lock.conda is not None and bool(lock.conda.site_packages)
+    needed, why = (
+        (C_LIBRARY, "the C library that conda's packages expect")
+        if by_conda
+        else (f"python{lock.python}-minimal", "the image's Python")
+    )
+    if not any(each.kind == "deb" and each.name == needed for each in lock.artifacts):
+        yield Problem(DEBIAN_LOCK, f"has no package {needed}, {why}")
 
 
 def _artifact_problems(lock: Lock, target: Target) -> Iterator[Problem]:
@@ -104,7 +102,8 @@ def _purl_problems(artifact: Artifact) -> Iterator[str]:
             yield f"is not a canonical package URL, which is {canonical}"
     except ValueError as error:
         yield f"is not a package URL: {error}"
-    if "://" in artifact.purl or "://" in artifact.location:
+    in_channel = artifact.kind == "conda"  # conda's own tools need its address there
+    if "://" in artifact.purl or ("://" in artifact.location and not in_channel):
         yield "names a host; a lock says what, and never where"
     if artifact.location.startswith("/") or ".." in artifact.location.split("/"):
         yield f"has the location {artifact.location!r}, which is not a path below an archive's root"
@@ -121,8 +120,11 @@ def _fit_problems(artifact: Artifact, target: Target) -> Iterator[str]:
                 yield f"is for architecture {artifact.qualifier('arch')!r}, the image for amd64"
             if not artifact.file_name.endswith(".deb"):
                 yield f"has the location {artifact.location!r}, which is no .deb"
+        case "conda":
+            if artifact.qualifier("subdir") not in SUBDIRS:
+                yield f"is for {artifact.qualifier('subdir')!r}, the image for {' and '.join(SUBDIRS)}"
         case "data":
-            yield "is neither a wheel nor a Debian package"
+            yield "is neither a wheel, a conda package nor a Debian package"
 
 
 def _wheel_problems(artifact: Artifact, target: Target) -> Iterator[str]:
@@ -143,13 +145,21 @@ def _wheel_problems(artifact: Artifact, target: Target) -> Iterator[str]:
 
 
 def _dependency_problems(folder: Path, lock: Lock) -> Iterator[Problem]:
-    """What a wheel depends on must be in the lock, in a version that it accepts."""
+    """What a package depends on must be in the lock, and a wheel's in a version that the wheel accepts.
+
+    A wheel may be served by a conda package of the same name. Versions that conda packages ask for were judged by the
+    solver, whose language they are in.
+    """
     document: Mapping[str, Any] = json.loads((folder / CONDA_LOCK).read_bytes())
     wheels = {(each.category, each.name): each for each in lock.artifacts if each.kind == "wheel"}
+    conda = {(each.category, each.name) for each in lock.artifacts if each.kind == "conda"}
     for entry in document["package"]:
+        category, by_conda = entry["category"], entry["manager"] == "conda"
         for name, specifier in entry.get("dependencies", {}).items():
-            found = wheels.get((entry["category"], name))
-            if found is None:
+            found = wheels.get((category, name))
+            if (by_conda and name.startswith("__")) or (category, name) in conda:  # the first are virtual packages
+                continue
+            if found is None or by_conda:
                 yield Problem(entry["url"], f"depends on {name}, which is not in the lock")
             elif not SpecifierSet(specifier).contains(found.version, prereleases=True):
                 yield Problem(entry["url"], f"depends on {name}{specifier}, locked is {found.version}")
@@ -176,7 +186,11 @@ def plan_problems(lock: Lock) -> Iterator[Problem]:
         yield Problem("layers", f"{len(lock.layers)} planned and {_ADDED} added ones are more than {MAX_LAYERS}")
 
 
-def _path_problems(lock: Lock, store: Store) -> Iterator[Problem]:
+def _content_problems(lock: Lock, store: Store) -> Iterator[Problem]:
     present = [each for each in lock.artifacts if each.category == "main" and store.has(each.digest)]
-    for path, owners in find_shared_paths(present, store, lock.python):
+    packages, problems = read_packages(lock, present, store)
+    yield from problems
+    yield from conda_package_problems(lock, packages)
+    readable = [each for each in present if each.kind != "conda" or each.purl in packages]
+    for path, owners in find_shared_paths(readable, store, image_layout(lock), packages):
         yield Problem(f"/{path}", f"is owned with different content by {' and by '.join(owners)}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from reprise.image.base import base_entries
+from reprise.image.conda import CondaPackage
 from reprise.image.deb import read_deb
 from reprise.image.entries import Entry
 from reprise.image.format import PythonLayout
@@ -14,12 +16,18 @@ from reprise.lock.model import Artifact
 from reprise.store import Store
 
 
-def find_shared_paths(artifacts: Sequence[Artifact], store: Store, python: str) -> list[tuple[str, tuple[str, ...]]]:
+def find_shared_paths(
+    artifacts: Sequence[Artifact],
+    store: Store,
+    layout: PythonLayout,
+    conda: Mapping[str, CondaPackage] = MappingProxyType({}),
+) -> list[tuple[str, tuple[str, ...]]]:
     """The paths that two artifacts own with different content, or that one owns as a file and another as a folder.
 
     Args:
-        artifacts: wheels and Debian packages, all in the store.
-        python: the image's Python, as "3.11".
+        artifacts: wheels, conda and Debian packages, all in the store.
+        layout: where the image's Python looks for packages.
+        conda: the conda packages among them, as they were read, by purl; losers of allowed clobbers have lost already.
 
     Returns:
         `(path relative to the root, purls of its owners)`, sorted by path; the builder's base layer counts as an owner.
@@ -27,7 +35,6 @@ def find_shared_paths(artifacts: Sequence[Artifact], store: Store, python: str) 
     Raises:
         InputError: an artifact is malformed.
     """
-    layout = PythonLayout(python)
     owned: dict[str, list[tuple[str, Entry]]] = defaultdict(list)
     _collect(owned, "the base layer", base_entries())
     for artifact in artifacts:
@@ -35,6 +42,8 @@ def find_shared_paths(artifacts: Sequence[Artifact], store: Store, python: str) 
         match artifact.kind:
             case "wheel":
                 _collect(owned, artifact.purl, read_wheel(file, artifact.purl, layout).entries)
+            case "conda":
+                _collect(owned, artifact.purl, conda[artifact.purl].entries)
             case "deb":
                 _collect(owned, artifact.purl, read_deb(file, artifact.purl))
     parents = {parent: owner for path, ((owner, _), *_) in owned.items() for parent in _parents(path)}
