@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from conda_channel import Channel, make_channel
 from hypothesis import HealthCheck, settings
 from servers import dockerd
 
@@ -71,3 +72,9 @@ def torch_cpu(built: Callable[[str], BuiltImage]) -> BuiltImage:
 @pytest.fixture(scope="session")
 def jax_cpu(built: Callable[[str], BuiltImage]) -> BuiltImage:
     return built("jax-cpu")
+
+
+@pytest.fixture(scope="session")
+def conda_channel(tmp_path_factory: pytest.TempPathFactory) -> Channel:
+    """A real conda channel in a folder, with a Python, NumPy and packages of every kind."""
+    return make_channel(tmp_path_factory.mktemp("conda"))
