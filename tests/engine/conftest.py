@@ -9,16 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from launch_folders import signed_folders
 from small_image import SmallImage, base_entries, make_image, python_entries, trainer_entries
 
 from reprise.engine.choose import choose_engine
 from reprise.engine.interface import ImageRef, RunFolders
 from reprise.store import Store
-from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, public_pem, sign_statement
-from reprise_trainer.identity.launch import BUNDLE_FILE, CONFIG_FILE, LAUNCH_FILE, POLICY_FILE, Launch, encode_launch
-from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
+from reprise_trainer.identity.launch import CONFIG_FILE
 
 
 @dataclass
@@ -65,17 +62,7 @@ def small_image() -> Iterator[SmallImage]:
 
 @pytest.fixture
 def bench(small_image: SmallImage, tmp_path: Path) -> Bench:
-    folders = RunFolders(tmp_path / "launch", tmp_path / "data", tmp_path / "output")
-    for folder in (folders.launch, folders.data, folders.output):
-        folder.mkdir()
-    key = ec.generate_private_key(ec.SECP256R1())
-    statement = make_statement("small", small_image.digest, IMAGE_SIGNATURE, {})
-    policy = Policy((PolicyKey("release", public_pem(key.public_key())),))
-    launch = Launch(small_image.digest, sha256_digest(b""), "run-1", "namespaces")
-    (folders.launch / POLICY_FILE).write_text(write_policy(policy))
-    (folders.launch / BUNDLE_FILE).write_bytes(sign_statement(key, statement))
-    (folders.launch / LAUNCH_FILE).write_bytes(encode_launch(launch))
-    return Bench(small_image, folders)
+    return Bench(small_image, signed_folders(tmp_path, small_image.digest))
 
 
 @pytest.fixture
