@@ -214,6 +214,10 @@ def test_a_malformed_archive_is_named(tmp_path: Path, change: Callable[[tarfile.
     assert said in caught.value.message
 
 
+def paths(text: bytes) -> dict[str, bytes]:
+    return {"info/paths.json": b'{"paths": [%s], "paths_version": 1}' % text}
+
+
 @pytest.mark.parametrize(
     ("info", "said"),
     [
@@ -229,12 +233,7 @@ def test_a_malformed_archive_is_named(tmp_path: Path, change: Callable[[tarfile.
             "plain path",
         ),
         ({"info/paths.json": b'{"paths": [{"_path": "x", "path_type": "pipe"}], "paths_version": 1}'}, "'pipe'"),
-        (
-            {
-                "info/paths.json": b'{"paths": [{"_path": "x", "path_type": "hardlink", "file_mode": "?"}], "paths_version": 1}'
-            },
-            "file mode '?'",
-        ),
+        (paths(b'{"_path": "x", "path_type": "hardlink", "file_mode": "?"}'), "file mode '?'"),
         ({"info/link.json": b'{"noarch": {"entry_points": ["nothing"]}}'}, "entry point 'nothing'"),
         ({"info/link.json": b'{"noarch": {"entry_points": [3]}}'}, "metadata is malformed"),
     ],
@@ -249,7 +248,7 @@ def test_malformed_metadata_is_named(tmp_path: Path, suffix: str, info: dict[str
 @pytest.mark.parametrize("reference", ["x = nothing", "../x = a:b", "x = a:b:c"])
 def test_a_malformed_entry_point_is_named(tmp_path: Path, reference: str) -> None:
     package = Package("thing", noarch="python", entry_points=(reference,))
-    with pytest.raises(InputError, match="pkg:conda/thing.*entry point"):
+    with pytest.raises(InputError, match=r"pkg:conda/thing.*entry point"):
         read(tmp_path, package)
 
 

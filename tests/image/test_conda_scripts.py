@@ -34,6 +34,7 @@ PLAIN = [
     'export A="${CONDA_PREFIX}/share"',
     "A=1\nexport A",
     "A=1",
+    "A=1 B=$A\nexport A B",
     "export KEPT=$KEPT:new",
     'export A="${KEPT:-none}" B="${NONE:-none}" C="${NONE-}" D=${NONE}',
     ': "${KEPT:=new}"\n: ${A:=3}\nexport A KEPT',

@@ -144,16 +144,19 @@ class _Shell:
                 self._variables[match["name"]] = self._value(f'"{match["value"]}"', line)
             return
         exports = line.startswith("export ")
-        words = self._split(line.removeprefix("export ").strip(), line)
-        for word in words:
+        assigned: dict[str, str] = {}
+        for word in self._split(line.removeprefix("export ").strip(), line):
             match = _ASSIGNMENT.fullmatch(word)
             name = match[1] if match else word
             if not re.fullmatch(_NAME, name) or not (match or exports):
                 raise ValueError(f"{line!r}")
             if match:
-                self._variables[name] = self._value(match[2], line)
+                assigned[name] = self._value(match[2], line)
             if exports:
                 self._exported.add(name)
+            else:  # without a command each assignment counts for the next one; a command's words are all expanded first
+                self._variables |= assigned
+        self._variables |= assigned
 
     @staticmethod
     def _split(text: str, line: str) -> list[str]:
