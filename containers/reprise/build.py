@@ -163,7 +163,8 @@ def _refuse_clobbers(store: Store, layers: Sequence[LayerRecord], inventory: Inv
         shown = "\n".join(f"  /{path}: {first} and {second}" for path, first, second in clobbers[:20])
         raise InputError(
             f"{len(clobbers)} paths are owned by two layers with different content:\n{shown}",
-            hint="Remove one of the two packages from the environment, and lock it again.",
+            hint="`reprise lock --check` names the packages. Remove one of the two from the environment, or say in its "
+            "conda.allow.clobbers which of two conda packages wins, and lock it again.",
         )
 
 

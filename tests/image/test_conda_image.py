@@ -19,7 +19,6 @@ from launch_folders import signed_folders
 from reprise.build import BuiltImage, build_image
 from reprise.engine.choose import choose_engine
 from reprise.engine.interface import ImageRef
-from reprise.image.bootstrap import image_python
 from reprise.layers import missing_layers
 from reprise.lock.model import Allowed, Lock
 from reprise.store import Store
@@ -222,7 +221,7 @@ def test_a_link_script_is_refused_unless_its_package_is_allowed(conda_channel: C
 def test_a_clobber_is_refused_unless_the_lock_says_who_wins(conda_channel: Channel, tmp_path: Path) -> None:
     store, source = Store.open(tmp_path / "store"), probing_trainer(tmp_path)
     names = ["clash-one", "clash-two"]
-    with pytest.raises(InputError, match=r"(?s)share/clash\.txt.*clash-"):
+    with pytest.raises(InputError, match=r"/opt/conda/share/clash\.txt: conda-2 and conda-6"):
         build_image(conda_lock(conda_channel, names, store), {}, source, store)
     digests = set()
     for winner, text in (("clash-one", b"one\n"), ("clash-two", b"two\n")):
@@ -249,4 +248,3 @@ def test_conda_packages_that_start_no_python_are_said(conda_channel: Channel, tm
     lock = replace(lock, conda=replace(lock.conda, site_packages=SITE_PACKAGES))
     with pytest.raises(InputError, match=r"no interpreter /opt/conda/bin/python3\.11"):
         build_image(lock, {}, probing_trainer(tmp_path), store)
-    assert image_python  # the message is its own

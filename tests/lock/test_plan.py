@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import random
 
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from reprise.lock.model import Artifact
-from reprise.lock.plan import LARGE, plan_layers
+from reprise.lock.plan import CONDA_GROUPS, LARGE, MAX_LAYERS, MOST_LARGE_CONDA, plan_layers
 
 NAMES = st.from_regex(r"[a-z][a-z0-9]{0,8}", fullmatch=True)
 SETS = st.dictionaries(
-    st.tuples(st.sampled_from(["pypi", "deb/debian"]), NAMES), st.integers(1, 2 * LARGE), max_size=40
+    st.tuples(st.sampled_from(["pypi", "deb/debian", "conda"]), NAMES), st.integers(1, 2 * LARGE), max_size=40
 )
 
 
@@ -44,6 +44,7 @@ def test_one_more_artifact_changes_one_layer(
     chosen: dict[tuple[str, str], int], new: tuple[str, str], size: int
 ) -> None:
     chosen.pop(new, None)
+    assume(sum(kind == "conda" for kind, _ in chosen) <= MOST_LARGE_CONDA)
     before = {layer.name: layer.artifacts for layer in plan_layers(*build(chosen))}
     after = {layer.name: layer.artifacts for layer in plan_layers(*build({**chosen, new: size}))}
     assert len([name for name in after if after[name] != before.get(name)]) == 1
@@ -67,3 +68,16 @@ def test_the_groups_are_what_they_were() -> None:
     artifacts, sizes = build({("pypi", name): 1 for name in ("jinja2", "sympy", "filelock", "psutil", "pydantic")})
     groups = {purl: layer.name for layer in plan_layers(artifacts, sizes) for purl in layer.artifacts}
     assert [groups[each.purl] for each in artifacts] == ["wheel-3", "wheel-3", "wheel-3", "wheel-2", "wheel-0"]
+
+
+def test_an_environment_of_hundreds_of_conda_packages_stays_below_the_limit() -> None:
+    chosen = {("conda", f"p{number}"): LARGE if number % 4 == 0 else 1 for number in range(300)}
+    layers = plan_layers(*build({**chosen, ("pypi", "torch"): LARGE, ("deb/debian", "libc6"): 1}))
+    assert len(layers) == CONDA_GROUPS + MOST_LARGE_CONDA + 2 < MAX_LAYERS
+    assert [layer.name for layer in layers][0] == "deb-2" and layers[-1].name == "torch"
+
+
+def test_conda_packages_lie_above_debian_s_and_below_wheels() -> None:
+    sizes = {("pypi", "a"): 1, ("pypi", "b"): LARGE, ("conda", "a"): 1, ("conda", "b"): LARGE, ("deb/debian", "a"): 1}
+    kinds = [layer.artifacts[0].partition("/")[0] for layer in plan_layers(*build(sizes))]
+    assert kinds == ["pkg:deb", "pkg:conda", "pkg:conda", "pkg:pypi", "pkg:pypi"]
