@@ -24,9 +24,6 @@ def test_a_binary_keeps_its_length_and_each_string_its_place(pieces: list[bytes]
     replaced = replace_in_binary(data, OLD, prefix, "x")
     assert len(replaced) == len(data)
     assert OLD not in replaced or OLD in prefix
-    for at, (before, after) in enumerate(zip(_strings(data), _strings(replaced), strict=False)):
-        if OLD not in before[1] and at == 0:
-            assert before == after
 
 
 def _strings(data: bytes) -> list[tuple[int, bytes]]:
