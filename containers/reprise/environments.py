@@ -11,6 +11,7 @@ from reprise.build import BuiltImage, build_image, trainer_source
 from reprise.events import OnEvent, ignore
 from reprise.layers import missing_layers
 from reprise.lock.environment import read_environment
+from reprise.lock.inputs import expect_current_inputs
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN, Lock
 from reprise.lock.read import read_lock
 from reprise.project import Project
@@ -23,13 +24,17 @@ LOCK_FILES = (CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN)
 
 
 def load_lock(project: Project, name: str) -> Lock:
-    """The lock of an environment, which must match its environment file.
+    """The lock of an environment, which must match its environment file and the files that this one names.
 
     Raises:
-        NotFoundError: the environment is unknown, or not locked.
+        NotFoundError: the environment is unknown, or not locked, or a file that it names is not there.
         InputError: the lock is malformed or stale.
     """
-    return read_lock(project.lock_folder(name), project.environment_file(name))
+    folder, file = project.lock_folder(name), project.environment_file(name)
+    lock = read_lock(folder, file)
+    if lock.conda is not None:
+        expect_current_inputs(folder, file)
+    return lock
 
 
 def fetch_environment(

@@ -14,7 +14,7 @@ from reprise.lock.environment import read_environment
 from reprise.lock.model import CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN
 from reprise.lock.plan import LARGE, plan_layers
 from reprise.lock.read import read_lock
-from reprise.lock.write import conda_spec
+from reprise.lock.render import conda_spec
 from reprise.store import Store
 
 LOCKS = sorted(path.parent for path in (ROOT / "locks").glob(f"*/{CONDA_LOCK}"))

@@ -6,23 +6,14 @@ from pathlib import Path
 
 import pytest
 from conda_lock.lockfile import parse_conda_lock_file
-from tests.support.debian_archive import CREATED, Package, write_archive
+from tests.support.debian_archive import CREATED
 from tests.support.wheels import write_wheel
 
-from reprise.lock import debian
 from reprise.lock.model import CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN, Lock
 from reprise.lock.write import lock_environment
 from reprise_trainer.errors import InputError, StorageError, UnavailableError
 
 FILES = {CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN}
-
-
-@pytest.fixture
-def mirror(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """An archive on disk, whose keys are taken to be Debian's."""
-    monkeypatch.setattr(debian, "_debian_keys", lambda: "trusted=yes")
-    packages = [Package("python3.11-minimal", depends="libc6, dpkg"), Package("libc6"), Package("dpkg")]
-    return write_archive(tmp_path / "archive", packages)
 
 
 def lock(environment: Path, folder: Path, mirror: str) -> Lock:

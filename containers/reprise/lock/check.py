@@ -16,6 +16,7 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 from reprise.image.bootstrap import C_LIBRARY
 from reprise.lock.conda_check import SUBDIRS, conda_lock_problems, conda_package_problems, read_packages
 from reprise.lock.environment import read_environment
+from reprise.lock.inputs import expect_current_inputs
 from reprise.lock.layout import image_layout
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, Artifact, Environment, Lock
 from reprise.lock.owners import find_shared_paths
@@ -49,11 +50,13 @@ def check_lock(folder: Path, environment_path: Path, store: Store) -> list[Probl
     environment = read_environment(environment_path)
     try:
         lock = read_lock(folder)
+        stale = list(_input_problems(folder, environment_path))
         target = target_of(lock.python, lock.platform, _suite(folder))
     except (InputError, NotFoundError) as error:
         return [Problem(str(folder), error.message)]
     return [
         *_environment_problems(lock, environment),
+        *stale,
         *_artifact_problems(lock, target),
         *_dependency_problems(folder, lock),
         *plan_problems(lock),
@@ -81,6 +84,13 @@ def _environment_problems(lock: Lock, environment: Environment) -> Iterator[Prob
     )
     if not any(each.kind == "deb" and each.name == needed for each in lock.artifacts):
         yield Problem(DEBIAN_LOCK, f"has no package {needed}, {why}")
+
+
+def _input_problems(folder: Path, environment_path: Path) -> Iterator[Problem]:
+    try:
+        expect_current_inputs(folder, environment_path)
+    except (InputError, NotFoundError) as error:
+        yield Problem(CONDA_LOCK, f"{error.message}; {error.hint}")
 
 
 def _artifact_problems(lock: Lock, target: Target) -> Iterator[Problem]:
@@ -145,24 +155,23 @@ def _wheel_problems(artifact: Artifact, target: Target) -> Iterator[str]:
 
 
 def _dependency_problems(folder: Path, lock: Lock) -> Iterator[Problem]:
-    """What a package depends on must be in the lock, and a wheel's in a version that the wheel accepts.
-
-    A wheel may be served by a conda package of the same name. Versions that conda packages ask for were judged by the
-    solver, whose language they are in.
-    """
+    """What a package depends on must be in the lock, a wheel's in a version that it accepts."""
     document: Mapping[str, Any] = json.loads((folder / CONDA_LOCK).read_bytes())
-    wheels = {(each.category, each.name): each for each in lock.artifacts if each.kind == "wheel"}
-    conda = {(each.category, each.name) for each in lock.artifacts if each.kind == "conda"}
+    provided: Mapping[str, str] = json.loads(document["metadata"]["custom_metadata"].get("provides", "{}"))
+    wheels = {(each.category, each.name): each.version for each in lock.artifacts if each.kind == "wheel"}
+    wheels |= {("main", name): version for name, version in provided.items()}
+    conda = {each.name for each in lock.artifacts if each.kind == "conda"}
+    conda |= {name for name, _ in (lock.conda.virtual if lock.conda else ())}
     for entry in document["package"]:
-        category, by_conda = entry["category"], entry["manager"] == "conda"
         for name, specifier in entry.get("dependencies", {}).items():
-            found = wheels.get((category, name))
-            if (by_conda and name.startswith("__")) or (category, name) in conda:  # the first are virtual packages
-                continue
-            if found is None or by_conda:
+            found = wheels.get((entry["category"], name))
+            if entry["manager"] == "conda":
+                if name not in conda:
+                    yield Problem(entry["url"], f"depends on {name}, which is not in the lock")
+            elif found is None:
                 yield Problem(entry["url"], f"depends on {name}, which is not in the lock")
-            elif not SpecifierSet(specifier).contains(found.version, prereleases=True):
-                yield Problem(entry["url"], f"depends on {name}{specifier}, locked is {found.version}")
+            elif not SpecifierSet(specifier).contains(found, prereleases=True):
+                yield Problem(entry["url"], f"depends on {name}{specifier}, locked is {found}")
 
 
 def plan_problems(lock: Lock) -> Iterator[Problem]:

@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
@@ -37,13 +37,14 @@ class DebianSolution:
     packages: tuple[Artifact, ...]
 
 
-def solve(part: DebianPart, mirror: str = "", trust: str = "") -> DebianSolution:
+def solve(part: DebianPart, mirror: str = "", trust: str = "", pins: Mapping[str, str] | None = None) -> DebianSolution:
     """Resolve `part.packages` and all that they depend on, in the main component of `part.suite` alone.
 
     Args:
         part: what a person asked for.
         mirror: address of a Debian archive; when empty, the one that the machine's apt is configured with.
         trust: option of sources.list(5) that says which keys sign the suite; by default Debian's own.
+        pins: versions by package that are taken where the suite still has them (priority 1001, apt_preferences(5)).
 
     Raises:
         SystemFailureError: this machine has no apt.
@@ -51,6 +52,7 @@ def solve(part: DebianPart, mirror: str = "", trust: str = "") -> DebianSolution
         InputError: apt can't satisfy the packages.
     """
     with _suite(part.suite, mirror, trust) as apt:
+        apt.pin(pins or {})
         apt.assume(part.assume)
         return DebianSolution(part.suite, apt.release_date(), tuple(apt.resolve(part.packages)))
 
@@ -123,6 +125,10 @@ class _PrivateApt:
                 f"apt cannot read the suite {self._suite}: {_last_line(answer.stderr)}",
                 hint="check the network and the mirror; the archive's keys are in the package debian-archive-keyring",
             )
+
+    def pin(self, versions: Mapping[str, str]) -> None:
+        stanzas = (f"Package: {each}\nPin: version {versions[each]}\nPin-Priority: 1001\n" for each in sorted(versions))
+        (self._root / "preferences").write_text("\n".join(stanzas))
 
     def assume(self, names: Sequence[str]) -> None:
         """Tell the resolver that `names` are installed, each at the suite's version, with all that it provides."""

@@ -81,6 +81,7 @@ def _conda_part(path: Path, table: _Table) -> tuple[CondaPart, tuple[_Table, ...
         packages=conda.texts("packages", required=False),
         specification=_beside(path, conda.text("specification", required=False)),
         lock=_beside(path, conda.text("lock", required=False)),
+        categories=conda.texts("categories", required=False),
         virtual=virtual.pairs(),
         prefix=conda.text("prefix", required=False, pattern=_PREFIX) or DEFAULT_PREFIX,
         allowed=Allowed(allow.texts("post_link", required=False), clobbers.pairs()),
@@ -89,6 +90,12 @@ def _conda_part(path: Path, table: _Table) -> tuple[CondaPart, tuple[_Table, ...
     if len(named) != 1:
         found = f"has {' and '.join(named)}" if named else "has none of them"
         raise InputError(f"{path}: conda needs one of packages, specification and lock, and {found}")
+    if part.categories and not part.lock:
+        raise InputError(f"{path}: conda.categories is for a conda lock alone, and conda.lock is not there")
+    if part.channels and part.lock:
+        raise InputError(f"{path}: conda.channels has no use beside conda.lock, whose entries have addresses")
+    if part.packages and not part.channels:
+        raise InputError(f"{path}: conda.packages needs conda.channels to find them in")
     return part, (conda, virtual, allow, clobbers)
 
 

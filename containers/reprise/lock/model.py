@@ -168,8 +168,9 @@ class CondaPart:
     """The conda packages that a person asks for: `packages` (match specs) of `channels`, or what a file says.
 
     `specification` is the path of a conda `environment.yml`, `lock` that of a conda-lock file that somebody else's
-    tools wrote and that is taken as it is; both are empty where the TOML itself names packages. `virtual` are the
-    virtual packages that the solver takes as given, as pairs (`__glibc`, "2.36").
+    tools wrote and that is taken as it is; both are empty where the TOML itself names packages. `categories` of such a
+    file are taken beside main. `virtual` are the virtual packages that the solver takes as given, as pairs (`__glibc`,
+    "2.36").
     """
 
     channels: tuple[str, ...] = ()
@@ -179,6 +180,7 @@ class CondaPart:
     virtual: tuple[tuple[str, str], ...] = ()
     prefix: str = DEFAULT_PREFIX
     allowed: Allowed = Allowed()
+    categories: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,13 +7,11 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import requests
 
-from reprise.lock.session import TIMEOUT, open_session
-from reprise_trainer.errors import UnavailableError
+from reprise.lock.session import open_session
 
 _LINE = re.compile(r"(?P<section>[^.]+)\.(?P<key>[a-z-]+)=(?P<value>.*)")
 _SECTIONS = ("global", "download", "install", ":env:")
@@ -53,25 +51,6 @@ def pip_configuration() -> PipConfiguration:
         proxy=options.get("proxy", ""),
         certificates=options.get("cert", ""),
     )
-
-
-def remote_sizes(urls: Iterable[str]) -> dict[str, int]:
-    """Bytes of the file at each address, asked for with pip's configuration and without fetching it.
-
-    Raises:
-        UnavailableError: an address does not answer, or does not say.
-    """
-    with pip_configuration().session() as session:
-        return {url: _size(session, url) for url in urls}
-
-
-def _size(session: requests.Session, url: str) -> int:
-    try:
-        answer = session.head(url, allow_redirects=True, timeout=TIMEOUT)
-        answer.raise_for_status()
-        return int(answer.headers["Content-Length"])
-    except (requests.RequestException, KeyError, ValueError) as error:
-        raise UnavailableError(f"{url} does not tell its size: {error}") from error
 
 
 def _config_list() -> str:

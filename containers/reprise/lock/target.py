@@ -19,10 +19,11 @@ _ALIASES = {(2, 17): "manylinux2014", (2, 12): "manylinux2010", (2, 5): "manylin
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """An image's Python ("3.11") on x86-64 Linux with a glibc of (major, minor)."""
+    """An image's Python ("3.11") on x86-64 Linux with a glibc of (major, minor); `release` is "3.11.9" where known."""
 
     python: str
     glibc: tuple[int, int]
+    release: str = ""
 
     @property
     def abis(self) -> tuple[str, ...]:
@@ -51,17 +52,18 @@ class Target:
 
     @property
     def markers(self) -> dict[str, str]:
-        """Environment markers (PEP 508). The patch level of Python and the kernel's version are not known here."""
+        """Environment markers (PEP 508). Kernel version and Debian's patch level of Python are not known here."""
+        release = self.release or f"{self.python}.0"
         return {
             "implementation_name": "cpython",
-            "implementation_version": f"{self.python}.0",
+            "implementation_version": release,
             "os_name": "posix",
             "platform_machine": "x86_64",
             "platform_python_implementation": "CPython",
             "platform_release": "",
             "platform_system": "Linux",
             "platform_version": "",
-            "python_full_version": f"{self.python}.0",
+            "python_full_version": release,
             "python_version": self.python,
             "sys_platform": "linux",
         }
