@@ -290,3 +290,11 @@ def test_the_order_of_the_entries_changes_nothing(workshop: Workshop, foreign: F
     after = workshop.propose().files
     assert after[LAYER_PLAN] == before[LAYER_PLAN]
     assert json.loads(after[CONDA_LOCK])["package"] == json.loads(before[CONDA_LOCK])["package"]
+
+
+def test_what_the_file_says_is_not_updated_here(workshop: Workshop, foreign: Foreign) -> None:
+    foreign()
+    workshop.lock()
+    with pytest.raises(InputError, match=r"numpy is as .*conda-lock\.yml says"):
+        workshop.propose("numpy")
+    assert workshop.propose("libc6").changes == ()

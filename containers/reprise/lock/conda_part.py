@@ -9,12 +9,13 @@ from pathlib import Path
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from reprise.lock.conda import LockedPackage, inspect, solve, without_credentials
+from reprise.lock.conda import LockedPackage, inspect, without_credentials
 from reprise.lock.inputs import input_file, input_hashes, input_name, read_input
 from reprise.lock.model import CondaPart, Environment, LockedConda
 from reprise.lock.pypi import LockedWheel
 from reprise.lock.specification import Specification, read_specification
 from reprise.lock.target import Target, target_of
+from reprise.lock.update import NOTHING, Kept, solve_packages
 from reprise.lock.virtual import as_records, virtual_packages
 from reprise.lock.wild import ByMd5, read_wild_lock
 from reprise_trainer.errors import InputError
@@ -42,13 +43,13 @@ class CondaSolution:
 def solve_conda_part(
     environment: Environment,
     environment_path: Path,
-    locked: Sequence[LockedPackage] = (),
+    kept: Kept = NOTHING,
     by_md5: ByMd5 | None = None,
 ) -> CondaSolution:
     """Solve the conda part, or take the lock that stands for it; an empty solution where there is none.
 
     Args:
-        locked: packages that stay as they are where they can.
+        kept: an old lock's packages, which stay as they are where they can.
         by_md5: see `read_wild_lock`.
 
     Raises:
@@ -67,10 +68,11 @@ def solve_conda_part(
     if part.lock:
         found = read_wild_lock(Path(part.lock), target, tuple(as_records(virtual)), part.categories, by_md5)
         packages, wheels = found.packages, found.wheels
+        _expect_none_to_move(part.lock, kept, [each.name for each in packages], [e.artifact.name for e in wheels])
     else:
         # one Python runs in an image: conda's, if it brings one, is the environment's
         only = [f"python {environment.python}.*"]
-        packages = solve(asked.channels, asked.specs, as_records(virtual), constraints=only, locked=locked)
+        packages = solve_packages(asked.channels, asked.specs, as_records(virtual), only, kept)
     python = _python(packages, environment, part)
     needs_names = python is not None and bool(environment.pypi.requirements or asked.requirements)
     locked_conda = LockedConda(part.prefix, _site_packages(python, target), virtual, part.allowed)
@@ -108,6 +110,14 @@ def _without_defaults(asked: Specification, place: Path) -> Specification:
 def public_channels(asked: Specification) -> list[str]:
     """The channels as a lock may name them."""
     return [without_credentials(each) for each in asked.channels]
+
+
+def _expect_none_to_move(file: str, kept: Kept, *names: Sequence[str]) -> None:
+    if fixed := sorted(kept.moving & {name for each in names for name in each}):
+        raise InputError(
+            f"{', '.join(fixed)} is as {file} says, which `reprise lock` takes as it is",
+            hint="Update it with the tool that wrote that file, then lock again without --update.",
+        )
 
 
 def _python(packages: Sequence[LockedPackage], environment: Environment, part: CondaPart) -> LockedPackage | None:

@@ -12,7 +12,8 @@ from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 
-from reprise.lock.conda import LockedPackage
+from reprise.lock import conda
+from reprise.lock.conda import LockedPackage, Virtual
 from reprise.lock.model import CONDA_LOCK, Artifact, Lock
 from reprise.lock.pypi import Given, LockedWheel, solve
 from reprise.lock.target import Target
@@ -23,7 +24,10 @@ from reprise_trainer.errors import InputError
 class Kept:
     """A lock from which only the packages called `moving` may move, and what that forces.
 
-    `wheels` are the locked ones by (category, canonical name).
+    First all but the named packages stay. Where what those need, at their newest, does not stay with the lock, it may
+    move as well, if that brings a named one further. What needs a named package never moves for it.
+
+    `debian` are versions of all but the named packages; `wheels` are by (category, canonical name).
     """
 
     moving: frozenset[str] = frozenset()
@@ -50,22 +54,22 @@ def keep(lock: Lock, folder: Path, update: Collection[str]) -> Kept:
             raise InputError(f"{folder} has no package {name} to update", hint=hint)
     moving = frozenset(update) | {canonicalize_name(name) for name in update}
     debs = {each.name: each.version for each in lock.artifacts if each.kind == "deb" and each.name not in moving}
-    conda, wheels = _entries(lock, folder)
-    return Kept(moving, debs, tuple(each for each in conda if each.name not in moving), wheels)
+    packages, wheels = _entries(lock, folder)
+    return Kept(moving, debs, tuple(packages), wheels)
 
 
 def _entries(lock: Lock, folder: Path) -> tuple[list[LockedPackage], dict[tuple[str, str], LockedWheel]]:
     artifacts: dict[tuple[str, str, str], Artifact] = {}
     for each in lock.artifacts:
         artifacts[each.location or each.purl, each.sha256, each.category] = each
-    conda, wheels = [], {}
+    packages, wheels = [], {}
     for entry in json.loads((folder / CONDA_LOCK).read_bytes())["package"]:
         artifact = artifacts[entry["url"], entry["hash"]["sha256"], entry["category"]]
         needs = entry.get("dependencies", {})
         if entry["manager"] == "conda":
             build, hashes = artifact.qualifier("build"), entry["hash"]
             depends = tuple(f"{name} {spec}".strip() for name, spec in needs.items())
-            conda.append(
+            packages.append(
                 LockedPackage(
                     *(entry["name"], entry["version"], build, entry["url"], hashes["md5"], hashes["sha256"]),
                     depends=depends,
@@ -73,7 +77,41 @@ def _entries(lock: Lock, folder: Path) -> tuple[list[LockedPackage], dict[tuple[
             )
         else:
             wheels[artifact.category, artifact.name] = LockedWheel(artifact, "", needs)
-    return conda, wheels
+    return packages, wheels
+
+
+def solve_packages(
+    channels: Sequence[str], specs: Sequence[str], virtual: Sequence[Virtual], constraints: Sequence[str], kept: Kept
+) -> tuple[LockedPackage, ...]:
+    """`conda.solve`, with the kept packages where they are, as far as the environment still accepts them."""
+
+    def solve_without(moving: Collection[str]) -> tuple[LockedPackage, ...]:
+        staying = [each for each in kept.conda if each.name not in moving]
+        return conda.solve(channels, specs, virtual, constraints=constraints, locked=staying)
+
+    less = solve_without(kept.moving)
+    if not any(each.name in kept.moving for each in kept.conda):
+        return less
+    more = solve_without(kept.moving | _forced_packages(kept, solve_without({e.name for e in kept.conda}), virtual))
+    return less if _named(less, kept) == _named(more, kept) else more
+
+
+def _named(packages: Sequence[LockedPackage], kept: Kept) -> list[str]:
+    return [each.url for each in packages if each.name in kept.moving]
+
+
+def _forced_packages(kept: Kept, free: Sequence[LockedPackage], virtual: Sequence[Virtual]) -> set[str]:
+    newest = {each.name: each for each in free}
+    now = {each.name: each for each in kept.conda}
+    moving = {name for name in kept.moving if name in newest}
+    forced = set(moving)
+    while moving:
+        now |= {name: newest[name] for name in moving}
+        problems = conda.unmet(list(now.values()), virtual)
+        needed = {spec.split()[0] for package, spec, _ in problems if package in forced}
+        moving = {name for name in needed if name in newest and name not in forced}
+        forced |= moving
+    return forced
 
 
 def solve_wheels(
@@ -81,51 +119,47 @@ def solve_wheels(
 ) -> list[LockedWheel]:
     """`pypi.solve`, with the kept wheels where they are.
 
-    What moves beside the named packages is what their new versions do not accept, or what does not accept them, over
-    and over until nothing follows; should pip still find that more has to move, all may.
+    Should the environment have changed so far that they cannot stay, all is solved afresh.
     """
     locked = {name: wheel for (each, name), wheel in kept.wheels.items() if each == category}
     if not locked:
         return solve(requirements, target, category, given)
-    free = solve(requirements, target, category, given)
-    moving = _forced({each.artifact.name: each for each in free}, locked, kept.moving, requirements)
-    pins = {name: wheel.artifact.version for name, wheel in locked.items() if name not in moving}
-    if all(pins.get(each.artifact.name, each.artifact.version) == each.artifact.version for each in free):
-        found = free
-    else:
+    free = {each.artifact.name: each for each in solve(requirements, target, category, given)}
+    first = kept.moving | _outdated(requirements, locked)
+    found = list(free.values())
+    named = None
+    for moving in (first | _forced(first, free, locked), first):  # the smaller set counts where it brings as much
+        pins = {name: wheel.artifact.version for name, wheel in locked.items() if name not in moving}
         try:
-            found = solve(requirements, target, category, Given(given.provided, {**pins, **given.pins}))
+            less = solve(requirements, target, category, Given(given.provided, {**pins, **given.pins}))
         except InputError:
-            found = free
+            continue
+        versions = {each.artifact.name: each.artifact.version for each in less if each.artifact.name in first}
+        if named is None or versions == named:
+            found, named = less, versions
     return [_same_file(each, locked.get(each.artifact.name)) for each in found]
 
 
-def _forced(
-    free: Mapping[str, LockedWheel],
-    locked: Mapping[str, LockedWheel],
-    named: Collection[str],
-    requirements: Sequence[str],
-) -> set[str]:
-    """The named packages and all that cannot stay beside their newest versions."""
-    moving = {name for name in named if name in locked}
-    for requirement in map(Requirement, requirements):  # a changed environment file moves what it no longer accepts
-        name = str(canonicalize_name(requirement.name))
-        if name in locked and not requirement.specifier.contains(locked[name].artifact.version, prereleases=True):
-            moving.add(name)
-    while True:
-        now = {
-            name: free[name] if name in moving and name in free else wheel
-            for name, wheel in locked.items()
-            if name not in moving or name in free
-        }
-        more = set()
-        for name, wheel in now.items():
-            for needed, specifier in wheel.dependencies.items():
-                if needed in now and not _accepts(specifier, now[needed]):
-                    more |= {needed} if name in moving else {name}
-        if more <= moving:
-            return moving
-        moving |= more
+def _outdated(requirements: Sequence[str], locked: Mapping[str, LockedWheel]) -> set[str]:
+    """Locked packages that the environment, as it is by now, does not accept."""
+    named = {str(canonicalize_name(each.name)): each.specifier for each in map(Requirement, requirements)}
+    return {
+        name
+        for name, specifier in named.items()
+        if name in locked and not specifier.contains(locked[name].artifact.version, prereleases=True)
+    }
+
+
+def _forced(named: Collection[str], free: Mapping[str, LockedWheel], locked: Mapping[str, LockedWheel]) -> set[str]:
+    """What the newest versions of the named packages need, and no longer accept as it is locked; over and over."""
+    forced: set[str] = set()
+    queue = [name for name in named if name in free]
+    while queue:
+        for needed, specifier in free[queue.pop()].dependencies.items():
+            if needed in locked and needed not in forced and not _accepts(specifier, locked[needed]):
+                forced.add(needed)
+                queue += [needed] if needed in free else []
+    return forced
 
 
 def _accepts(specifier: str, wheel: LockedWheel) -> bool:

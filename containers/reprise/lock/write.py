@@ -82,7 +82,7 @@ def propose_lock(
     if environment.conda:
         on_event({"event": "phase", "name": "solve the conda part"})
     by_md5 = partial(fetch_by_md5, store=store) if accept_md5 else None
-    solution = solve_conda_part(environment, environment_path, kept.conda, by_md5)
+    solution = solve_conda_part(environment, environment_path, kept, by_md5)
     on_event({"event": "phase", "name": "solve the Debian part"})
     mirror = debian_mirror or environment.sources.debian_mirror
     packages = _unmoved(debian.solve(environment.debian, mirror, pins=kept.debian), old if update else None)
