@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
 import pytest
+import typer
 from pydantic import BaseModel
 
+from reprise.cli.main import app
+from reprise.lock.environment import read_environment
 from reprise_trainer import errors
 from reprise_trainer.training import config
 
@@ -25,6 +29,39 @@ def test_every_configuration_key_is_documented_with_its_meaning(section: type[Ba
     for name, field in section.model_fields.items():
         assert f"`{name}`" in text, name
         assert field.description is None or field.description in text, (name, field.description)
+
+
+def test_every_key_of_an_environment_file_is_documented() -> None:
+    text = (CHECKOUT / "docs/locking.md").read_text()
+    source = ast.parse((CHECKOUT / "containers/reprise/lock/environment.py").read_text())
+    readers = ("text", "texts", "number", "table")
+    keys = {
+        argument.value
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in readers
+        for argument in node.args[:1]
+        if isinstance(argument, ast.Constant)
+    }
+    assert {"suite", "channels", "specification", "requirements", "find_links"} <= keys
+    for key in keys - {"debian", "conda", "pypi", "sources"}:
+        assert re.search(rf"^\| `(allow\.)?{key}` \|", text, re.MULTILINE), key
+    for table in ("debian", "conda", "pypi", "sources"):
+        assert f"### `[{table}]`" in text
+
+
+def test_the_environment_file_that_is_shown_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(.*?)```", (CHECKOUT / "docs/locking.md").read_text(), re.DOTALL)
+    (tmp_path / "train.toml").write_text(example)
+    found = read_environment(tmp_path / "train.toml")
+    assert found.conda is not None and found.conda.virtual == (("__cuda", "12.4"),)
+
+
+def test_every_option_of_lock_is_documented() -> None:
+    text = (CHECKOUT / "docs/locking.md").read_text()
+    lock = typer.main.get_command(app).commands["lock"]  # type: ignore[attr-defined]
+    options = {option for parameter in lock.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--project", "--store", "--help"}:
+        assert f"{option}" in text, option
 
 
 def test_every_exit_code_is_documented() -> None:
