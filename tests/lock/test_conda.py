@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from conda_lock.lockfile import parse_conda_lock_file
 from tests.lock.conftest import Workshop
+from tests.support.conda_channel import Channel
 from tests.support.wheels import write_wheel
 
 from reprise.lock.check import check_lock
 from reprise.lock.model import CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN, Lock
 from reprise.lock.read import read_lock
 from reprise.store import Store
-from reprise_trainer.errors import InputError, NotFoundError, UnavailableError
+from reprise_trainer.errors import InputError, NotFoundError, SystemFailureError, UnavailableError
 
 
 def packages(lock: Lock, kind: str = "conda") -> dict[str, str]:
@@ -259,3 +260,55 @@ def test_the_order_of_the_lines_changes_nothing(
         document["metadata"].pop("inputs_metadata")
         found.append((document, files[DEBIAN_LOCK], files[LAYER_PLAN]))
     assert found[0] == found[1]
+
+
+def test_a_channel_with_a_password_is_asked_with_the_netrc_of_the_user(
+    workshop: Workshop, made_channel: Channel, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, offline_pip: Path
+) -> None:
+    write_wheel(offline_pip, "alpha")
+    (tmp_path / "netrc").write_text("machine 127.0.0.1\nlogin me\npassword secret\n")
+    (tmp_path / "netrc").chmod(0o600)
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    with made_channel.serve() as (address, site):
+        site.password = "secret"
+        workshop.write(f'channels = ["{address}"]\npackages = ["numpy"]', '["alpha"]')
+        assert packages(workshop.propose().lock)["numpy"] == "2.1.0"
+        monkeypatch.setenv("NETRC", "/dev/null")
+        monkeypatch.setenv("RATTLER_CACHE_DIR", str(tmp_path / "another"))
+        with pytest.raises(UnavailableError, match="401"):
+            workshop.propose()
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        ("raise ImportError('none')", r"py-rattler is not installed\n.*reprise\[lock\]"),
+        ("import os; os.abort()", "py-rattler gave no answer"),
+        ("raise RuntimeError('odd')", "odd"),
+    ],
+)
+def test_a_solver_that_is_missing_or_crashes_is_one_message(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, message: str
+) -> None:
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "rattler.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path / "broken"))
+    workshop.write('channels = ["http://127.0.0.1:9/c"]\npackages = ["apart"]')
+    with pytest.raises((SystemFailureError, UnavailableError), match=message):
+        workshop.propose()
+
+
+@pytest.mark.parametrize(
+    ("conda", "message"),
+    [
+        ('packages = ["a"]', "conda.packages needs conda.channels"),
+        ('channels = ["defaults"]\npackages = ["a"]', "defaults stands for other channels"),
+        ('channels = ["c"]\npackages = ["a"]\ncategories = ["dev"]', "categories is for a conda lock alone"),
+        ('channels = ["c"]\nlock = "l.yml"', "channels has no use beside conda.lock"),
+        ('lock = "l.yml"\nspecification = "s.yml"', "has specification and lock"),
+    ],
+)
+def test_a_contradictory_conda_table_is_named(workshop: Workshop, conda: str, message: str) -> None:
+    workshop.write(conda)
+    with pytest.raises(InputError, match=message):
+        workshop.propose()
