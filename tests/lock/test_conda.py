@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from conda_lock.lockfile import parse_conda_lock_file
 from tests.lock.conftest import Workshop
-from tests.support.conda_channel import Channel
+from tests.support.conda_channel import Channel, index_channel
+from tests.support.conda_package import Package, PackageFile, write_package
+from tests.support.loopback import Site, serve
 from tests.support.wheels import write_wheel
 
 from reprise.lock.check import check_lock
+from reprise.lock.conda import inspect
 from reprise.lock.model import CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN, Lock
 from reprise.lock.read import read_lock
 from reprise.store import Store
@@ -157,9 +160,6 @@ def test_credentials_stay_out_of_the_lock(workshop: Workshop, channel: str) -> N
 def test_the_first_channel_that_has_a_package_is_the_only_one_for_it(
     workshop: Workshop, channel: str, tmp_path: Path
 ) -> None:
-    from tests.support.conda_channel import index_channel
-    from tests.support.conda_package import Package, write_package
-
     write_package(tmp_path / "mine" / "channel", Package("libblas", "0.1"))
     mine = index_channel(tmp_path / "mine" / "channel").folder.as_uri()
     workshop.write(f'channels = ["{mine}", "{channel}"]\npackages = ["libblas", "apart"]')
@@ -312,3 +312,30 @@ def test_a_contradictory_conda_table_is_named(workshop: Workshop, conda: str, me
     workshop.write(conda)
     with pytest.raises(InputError, match=message):
         workshop.propose()
+
+
+@pytest.mark.parametrize("legacy", [False, True], ids=["paths.json", "info-files"])
+@pytest.mark.parametrize("suffix", [".conda", ".tar.bz2"])
+def test_distributions_are_found_in_archives_of_all_ages(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix: str, legacy: bool
+) -> None:
+    files = {
+        "lib/python3.11/site-packages/Old_Name-1.2.dist-info/METADATA": PackageFile(b"x"),
+        "lib/python3.11/site-packages/older-0.9-py3.11.egg-info/PKG-INFO": PackageFile(b"x"),
+        "share/other.txt": PackageFile(b"x"),
+    }
+    package = Package("old", depends=("python",), files=files, legacy=legacy)
+    path = write_package(tmp_path / "channel", package, suffix)
+    with serve(Site(files={f"/linux-64/{path.name}": path.read_bytes()})) as site:
+        url = site.url(f"/linux-64/{path.name}")
+        assert inspect([url])[url].distributions == (("Old_Name", "1.2"), ("older", "0.9"))
+        with pytest.raises(UnavailableError, match="404"):
+            inspect([site.url("/linux-64/absent-1-0.conda")])
+
+
+def test_the_packages_of_a_channel_on_disk_are_opened_too(
+    workshop: Workshop, made_channel: Channel, offline_pip: Path
+) -> None:
+    write_wheel(offline_pip, "alpha", requires=["numpy"])
+    workshop.write(f'channels = ["{made_channel.folder.as_uri()}"]\npackages = ["numpy"]', '["alpha"]')
+    assert packages(workshop.propose().lock, "wheel") == {"alpha": "1.0"}

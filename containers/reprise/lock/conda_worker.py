@@ -10,8 +10,11 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 _DIST_INFO = (".dist-info/METADATA", ".egg-info/PKG-INFO", ".egg-info")
 """Ends of paths by which an installed Python distribution is known (PEP 376; setuptools' older forms)."""
@@ -55,26 +58,37 @@ async def inspect(request: Mapping[str, Any]) -> dict[str, Any]:
 
 
 async def _inspect(client: Any, url: str) -> dict[str, Any]:
-    index = json.loads(await _member(client, url, "info/index.json"))
-    try:
-        paths = [each["_path"] for each in json.loads(await _member(client, url, "info/paths.json"))["paths"]]
-    except FileNotFoundError:  # packages from before paths.json
-        paths = (await _member(client, url, "info/files")).decode().split("\n")
+    with tempfile.TemporaryDirectory(prefix="reprise-conda-") as folder:
+        member = await _members(client, url, Path(folder))
+        index = json.loads(await member("info/index.json"))
+        try:
+            paths = [each["_path"] for each in json.loads(await member("info/paths.json"))["paths"]]
+        except FileNotFoundError:  # packages from before paths.json
+            paths = (await member("info/files")).decode().split("\n")
     return {
         "site_packages": index.get("python_site_packages_path") or "",
         "distributions": sorted({found for path in paths if (found := _distribution(path))}),
     }
 
 
-async def _member(client: Any, url: str, name: str) -> bytes:
-    from rattler.package_streaming import fetch_raw_package_file_from_url
+async def _members(client: Any, url: str, folder: Path) -> Callable[[str], Awaitable[bytes]]:
+    """Reads members of a package: over the network those parts alone, from the disk after unpacking it to `folder`."""
+    from rattler.package_streaming import extract, fetch_raw_package_file_from_url
 
-    try:
-        return bytes(await fetch_raw_package_file_from_url(client, url, name))
-    except Exception as error:
-        if "not found" in str(error).lower() and "404" not in str(error):
-            raise FileNotFoundError(f"{url} has no {name}") from error
-        raise RuntimeError(f"{url}: {error}") from error
+    if url.startswith("file:"):
+        extract(unquote(urlsplit(url).path), folder)
+
+    async def member(name: str) -> bytes:
+        if url.startswith("file:"):
+            return (folder / name).read_bytes()
+        try:
+            return bytes(await fetch_raw_package_file_from_url(client, url, name))
+        except Exception as error:
+            if "not found" in str(error).lower() and "404" not in str(error):
+                raise FileNotFoundError(f"{url} has no {name}") from error
+            raise RuntimeError(f"{url}: {error}") from error
+
+    return member
 
 
 def _distribution(path: str) -> tuple[str, str] | None:
