@@ -12,6 +12,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 from reprise.lock.conda_address import conda_purl
+from reprise.lock.extra import not_installed
 from reprise.lock.model import PLATFORM, Artifact
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError, SystemFailureError, UnavailableError
 
@@ -145,9 +146,7 @@ def _explain(kind: str, message: str, channels: Sequence[str]) -> RepriseError:
     first, last = message.partition("\n")[0], message.rpartition("\n")[2].removeprefix("Caused by: ")
     match kind:
         case "ImportError" | "ModuleNotFoundError":
-            return SystemFailureError(
-                "py-rattler is not installed", hint="Install it with: pip install 'reprise[lock]'"
-            )
+            return not_installed("py-rattler")
         case "SolverError":
             return InputError(
                 f"the conda part has no solution. {message}",

@@ -9,10 +9,10 @@ from typing import Any
 from reprise.lock.conda import LockedPackage
 from reprise.lock.conda_part import CondaSolution, public_channels
 from reprise.lock.debian import DebianSolution
+from reprise.lock.extra import not_installed
 from reprise.lock.model import CONDA_SPEC, FORMAT, Environment, LockedConda, PlannedLayer
 from reprise.lock.pypi import LockedWheel
 from reprise.lock.specification import Specification
-from reprise_trainer.errors import SystemFailureError
 
 _NOTHING = Specification((), ())
 
@@ -50,9 +50,7 @@ def conda_lock(environment: Environment, wheels: Sequence[LockedWheel], solution
         from conda_lock.lockfile.v1.models import InputMeta, Lockfile, LockMeta
         from conda_lock.models.channel import Channel
     except ImportError as error:
-        raise SystemFailureError(
-            "conda-lock is not installed", hint="Install it with: pip install 'reprise[lock]'"
-        ) from error
+        raise not_installed("conda-lock") from error
     solution = solution or CondaSolution(_NOTHING)
     more = {"inputs_metadata": {name: InputMeta(**each) for name, each in solution.inputs.items()}}
     metadata = LockMeta(

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from reprise.lock.extra import not_installed
 from reprise.lock.model import PLATFORM
-from reprise_trainer.errors import InputError, SystemFailureError
+from reprise_trainer.errors import InputError
 
 _KNOWN = ("name", "channels", "dependencies", "platforms", "prefix", "category")
 """Keys that conda and conda-lock read; `name`, `platforms` and `prefix` are the environment file's to say."""
@@ -65,9 +66,7 @@ def _document(data: bytes, place: str) -> Mapping[str, Any]:
         import yaml
         from conda_lock.src_parser.selectors import filter_platform_selectors
     except ImportError as error:
-        raise SystemFailureError(
-            "conda-lock is not installed", hint="Install it with: pip install 'reprise[lock]'"
-        ) from error
+        raise not_installed("conda-lock") from error
     try:
         lines: Iterator[str] = filter_platform_selectors(data.decode(), platform=PLATFORM)
         document = yaml.safe_load("\n".join(lines))

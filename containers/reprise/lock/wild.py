@@ -19,10 +19,11 @@ from packaging.utils import canonicalize_name, parse_wheel_filename
 
 from reprise.lock.conda import LockedPackage, Virtual, unmet, without_credentials
 from reprise.lock.conda_address import conda_purl
+from reprise.lock.extra import not_installed
 from reprise.lock.model import PLATFORM, Artifact
 from reprise.lock.pypi import LockedWheel, wheel_purl
 from reprise.lock.target import Target
-from reprise_trainer.errors import InputError, NotFoundError, SystemFailureError
+from reprise_trainer.errors import InputError, NotFoundError
 
 MAIN = "main"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -177,9 +178,7 @@ def _parse(path: Path) -> list[Any]:
         from conda_lock.lockfile import MissingLockfileVersion, UnknownLockfileVersion, parse_conda_lock_file
         from pydantic import ValidationError
     except ImportError as error:
-        raise SystemFailureError(
-            "conda-lock is not installed", hint="Install it with: pip install 'reprise[lock]'"
-        ) from error
+        raise not_installed("conda-lock") from error
     try:
         return list(parse_conda_lock_file(path).package)
     except FileNotFoundError as error:
