@@ -124,6 +124,11 @@ def test_a_better_wheel_of_the_locked_version_is_not_taken(old_pip: Workshop, of
     assert moved(old_pip.propose("gamma")) == {"gamma": "moved"}
 
 
+def test_a_local_build_of_the_locked_version_is_not_taken(old_pip: Workshop, offline_pip: Path) -> None:
+    write_wheel(offline_pip, "beta", "1.0+cpu")
+    assert versions(old_pip.propose("gamma").lock, "wheel")["beta"] == "1.0"
+
+
 def archive(tmp_path: Path, *packages: DebianPackage) -> str:
     return write_archive(tmp_path / "archive", packages)
 

@@ -22,6 +22,7 @@ from urllib.parse import unquote, urlsplit
 from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+from packaging.version import Version
 
 from reprise.lock.model import Artifact
 from reprise.lock.target import Target
@@ -107,7 +108,8 @@ def _report(requirements: Sequence[str], target: Target, given: Given) -> list[d
 
 def _constraints(given: Given, folder: Path) -> list[str]:
     """Pins, and for each provided distribution the one place where pip may find it: a wheel with metadata alone."""
-    pins = [f"{name}=={version}" for name, version in given.pins.items() if name not in given.provided]
+    # `===` means this version alone: `==1.0` takes 1.0+cpu as well (PEP 440, "Arbitrary equality")
+    pins = [f"{name}==={Version(version)}" for name, version in given.pins.items() if name not in given.provided]
     return [*pins, *(f"{name} @ {_stub(folder, name, given.provided[name]).as_uri()}" for name in given.provided)]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.utils import canonicalize_name, parse_wheel_filename
+from packaging.utils import canonicalize_name, canonicalize_version, parse_wheel_filename
 
 from reprise.lock.conda import LockedPackage, Virtual, unmet, without_credentials
 from reprise.lock.conda_address import conda_purl
@@ -135,7 +135,9 @@ def _wheel(entry: Any, target: Target, by_md5: ByMd5 | None, entries: Iterable[A
         name, version, _, tags = parse_wheel_filename(file_name)
     except ValueError as error:
         raise _RefusedError(f"has a malformed file name: {error}") from error
-    if name != canonicalize_name(entry.name) or str(version) != entry.version:
+    if name != canonicalize_name(entry.name) or str(version) != canonicalize_version(
+        entry.version, strip_trailing_zero=False
+    ):
         raise _RefusedError(f"has the file name of {name} {version}")
     if not tags & target.tags:
         raise _RefusedError(f"does not fit the image: {file_name} on Python {target.python}, x86-64 Linux")
