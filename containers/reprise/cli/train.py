@@ -17,6 +17,14 @@ def command(
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
     ] = None,
+    layout: Annotated[
+        Path | None,
+        typer.Option(
+            "--layout",
+            help="An OCI layout, as `nix build` leaves it: its image goes into the store first, signed with your key.",
+            metavar="DIR",
+        ),
+    ] = None,
     project: ProjectOption = Path(),
     store: StoreOption = None,
     key: KeyOption = None,
@@ -33,12 +41,15 @@ def command(
     from reprise.cli.launcher import open_launcher
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
+    from reprise.layouts import take_signed
     from reprise.project import Project
     from reprise.store import Store
     from reprise.train import load_config, train
 
     load_config(config)  # what is wrong with it is said before a key or a store is made
-    launcher = open_launcher(Store.open(store, create=False), key, policy, engine)
+    launcher = open_launcher(Store.open(store, create=layout is not None), key, policy, engine)
+    if layout is not None:
+        take_signed(layout, launcher.store, launcher.key, launcher.policy)
     with progress() as on_event:
         result = train(config, launcher, Project.find(project), output=output, on_event=on_event)
     if as_json:

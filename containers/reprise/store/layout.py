@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import platformdirs
-
 from reprise.store.index_entries import TAG, with_entry
 from reprise_trainer.canonical import DIGEST_PATTERN, canonical_json, sha256_digest
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
@@ -264,7 +262,11 @@ class Store:
 def default_root() -> Path:
     """`$REPRISE_STORE`, else the user's data folder."""
     named = os.environ.get("REPRISE_STORE")
-    return Path(named) if named else Path(platformdirs.user_data_dir("reprise")) / "store"
+    if named:
+        return Path(named)
+    import platformdirs  # the only thing here that is not in the standard library: builders always name their store
+
+    return Path(platformdirs.user_data_dir("reprise")) / "store"
 
 
 def _hex(digest: str) -> str:
