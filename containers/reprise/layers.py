@@ -265,3 +265,13 @@ def _only_build(store: Store, on_event: OnEvent) -> Iterator[None]:
             on_event({"event": "phase", "name": "wait for another build in this store"})
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
+
+
+def unpack_python(lock: Lock, store: Store) -> None:
+    """Leave the image's Python unpacked in the store's cache, for builds that start from a copy of it.
+
+    Raises:
+        NotFoundError: a package that it needs is not in the store.
+        InputError: a package is malformed.
+    """
+    _locked_python(lock, store)
