@@ -23,6 +23,8 @@ HOST = {
     "engine": ("store", "events"),
     "layers": ("events", "image", "lock", "store"),
     "build": ("events", "image", "layers", "lock", "store"),
+    "layouts": ("store", "trust"),
+    "nix": ("build", "environments", "image", "layers", "lock", "store"),
     "environments": ("artifacts", "build", "events", "layers", "lock", "project", "store"),
     "stored_image": ("build", "environments", "lock", "store"),
     "diff": ("engine", "image", "store", "stored_image"),
@@ -51,7 +53,8 @@ HOST = {
     "demo": ("audit", "environments", "events", "project", "store", "train", "trust"),
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
-        *("archive", "artifacts", "bom", "diff", "engine", "outdated", "rebuild", "registry", "vulnerabilities"),
+        *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
+        "vulnerabilities",
     ),
     "__main__": ("cli",),
 }
