@@ -27,6 +27,7 @@ class Nix:
     @property
     def environment(self) -> dict[str, str]:
         settings = {
+            "allow-import-from-derivation": "false",
             "build-users-group": "",
             "experimental-features": "nix-command flakes",
             "sandbox": "true",
