@@ -150,8 +150,11 @@ let
       }) artifacts
     );
 
+  # What starts the jobs: it unpacks, and makes no byte of a layer. conda packages need a zstd for that.
+  starter = if locked.hasConda then pkgs.python3.withPackages (python: [ python.zstandard ]) else pkgs.python3;
   python = builder {
     name = "reprise-python";
+    python = starter;
     job = {
       make = "python";
       inherit (locked.python) lock;
@@ -163,6 +166,7 @@ let
     each:
     builder {
       name = "layer-${import ./names.nix each.name}";
+      python = starter;
       job = {
         make = "layer";
         inherit (each) name lock;
@@ -175,6 +179,7 @@ let
   image = builder {
     name = "image-${import ./names.nix locked.environment}";
     code = imageCode;
+    python = starter;
     job = {
       make = "image";
       artifacts = files locked.python.artifacts;

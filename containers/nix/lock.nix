@@ -112,12 +112,13 @@ let
     || artifact.type == "deb" && startsPython artifact.name
     || artifact.type == "conda" && condaClosure ? ${artifact.name}
   ) artifacts;
-  # conda's Python and all that it depends on, where the environment has one.
+  # conda's Python and all that it depends on, where the environment has one (reprise/image/conda_closure.py). Packages
+  # for any platform don't count: the builder does not use what they hold.
   condaEntries = listToAttrs (
     map (artifact: {
       inherit (artifact) name;
       value = artifact.entry;
-    }) (filter (artifact: artifact.type == "conda") artifacts)
+    }) (filter (artifact: artifact.type == "conda" && match ".*/noarch/.*" artifact.location == null) artifacts)
   );
   condaClosure = listToAttrs (
     map (found: {
@@ -188,6 +189,9 @@ let
 in
 {
   inherit environment artifacts startsPython;
+
+  # Whether the builder's Python has to be taken out of conda packages, which are zstd inside.
+  hasConda = condaEntries != { };
 
   # Null, or why no image can be built from this.
   problem =

@@ -96,7 +96,7 @@ def test_a_layer_of_conda_packages_follows_from_its_own_and_from_what_conda_s_py
     conda = json.loads((folder / "conda-lock.yml").read_bytes())
     for name, url in CONDA.items():
         entry = {**conda["package"][0], "manager": "conda", "name": name, "url": url, "category": "main"}
-        needs = {"python": {"tzdata": "", "__glibc": ""}, "lib_y": {"lib_x": ""}}.get(name, {})
+        needs = {"python": {"tzdata": "", "lib_x": "", "__glibc": ""}, "tzdata": {"lib_y": ""}}.get(name, {})
         hashes = {"sha256": hashlib.sha256(url.encode()).hexdigest(), "md5": "0" * 32}
         conda["package"].append({**entry, "hash": hashes, "dependencies": needs})
     (folder / "conda-lock.yml").write_text(json.dumps(conda))
@@ -108,8 +108,8 @@ def test_a_layer_of_conda_packages_follows_from_its_own_and_from_what_conda_s_py
     found = evaluate(nix, rule, None)
     assert isinstance(found, list)
     names = [{name for name, _, _ in layer} for layer in found]
-    always = {"python", "tzdata"}
-    assert names == [always, always, always, {*always, "lib_x"}, {*always, "lib_y"}, always]
+    always = {"python", "lib_x"}
+    assert names == [always, always, {*always, "tzdata"}, always, {*always, "lib_y"}, always]
     files = {artifact.location: artifact.file_name for artifact in read_lock(folder).artifacts}
     for name, location, file_name in (each for layer in found for each in layer):
         assert location == CONDA[name] and file_name == files[location]
