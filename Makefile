@@ -44,10 +44,15 @@ $(VENV)/.dev: $(VENV)/.host
 	$(BIN)/pip install --quiet --disable-pip-version-check --group dev
 	@touch $@
 
-# The trainer's tests run on the very wheels that the lock names, taken from the store.
-$(VENV)/.trainer: $(VENV)/.dev locks/torch-cpu/conda-lock.yml
-	REPRISE_STORE=$(TEST_STORE) $(BIN)/reprise fetch torch-cpu --export .cache/artifacts
-	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index .cache/artifacts/*.whl
+# The trainer's tests run on the very wheels that the locks name, taken from the store: PyTorch's, and JAX beside it.
+JAX := jax jaxlib ml-dtypes opt-einsum scipy
+$(VENV)/.trainer: $(VENV)/.dev locks/torch-cpu/conda-lock.yml locks/jax-cpu/conda-lock.yml
+	for name in torch-cpu jax-cpu; do \
+	    REPRISE_STORE=$(TEST_STORE) $(BIN)/reprise fetch $$name --export .cache/artifacts/$$name || exit 1; \
+	done
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index .cache/artifacts/torch-cpu/*.whl
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index \
+	    --find-links .cache/artifacts/jax-cpu $(JAX)
 	@touch $@
 
 clean:
