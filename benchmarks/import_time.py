@@ -51,7 +51,7 @@ def main() -> None:
             plan, python = image_plan(image, module, folder), virtual_environment(project, environment, store, folder)
             ours, theirs = [], []
             for number in range(asked.rounds + 1):
-                times = in_image(plan, image), in_venv(python, module, plan.environment)
+                times = in_image(plan), in_venv(python, module, plan.environment)
                 if number > 0:  # the first reads the files
                     ours.append(times[0])
                     theirs.append(times[1])
@@ -72,10 +72,10 @@ def image_plan(image: ImageRef, module: str, folder: Path) -> Plan:
     return replace(plan, arguments=(plan.arguments[0], "-I", "-c", PROGRAM.format(module=module)))
 
 
-def in_image(plan: Plan, image: ImageRef) -> float:
+def in_image(plan: Plan) -> float:
     """Seconds of the import in the image."""
     lines: list[str] = []
-    code = run_plan(plan, image, on_line=lines.append, on_error_line=print)
+    code = run_plan(plan, on_line=lines.append, on_error_line=print)
     assert code == 0, lines
     return float(lines[-1])
 

@@ -71,7 +71,7 @@ def test_only_the_mounts_that_were_asked_for_show_the_host(bench, engine: str) -
     program = """
 from reprise_trainer.identity.mounts import read_mounts
 memory = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs", "overlay"}
-print(sorted(mount.point for mount in read_mounts() if mount.fs_type not in memory))
+print(sorted(mount.point for mount in read_mounts() if mount.point and mount.fs_type not in memory))
 """
     (line,) = bench.run(engine, program).lines
     written_by_docker = {"etc/hosts", "etc/hostname", "etc/resolv.conf"}

@@ -35,7 +35,7 @@ def _verify(bench, before_the_end: str = "pass") -> None:
 
 def _run(bench, plan: Plan) -> tuple[int, str]:
     lines: list[str] = []
-    code = run_plan(plan, bench.ref, on_line=lines.append, on_error_line=lines.append)
+    code = run_plan(plan, on_line=lines.append, on_error_line=lines.append)
     return code, "\n".join(lines)
 
 

@@ -64,7 +64,7 @@ def _only_unpacker(folder: Path) -> Iterator[None]:
 
 
 def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
-    """The whole image as one folder, for systems that don't mount overlays; its files are links to the layers'.
+    """The whole image as one folder; its files are links to the layers'.
 
     Args:
         image: the image.
