@@ -30,6 +30,9 @@ HOST = {
     "diff": ("engine", "image", "store", "stored_image"),
     "snapshots": ("image", "lock", "store"),
     "train": ("artifacts", "engine", "events", "lock", "project", "snapshots", "store", "trust"),
+    "host": (
+        *("artifacts", "build", "events", "lock", "registry", "snapshots", "store", "stored_image", "train", "trust"),
+    ),
     "audit": (
         "artifacts",
         "build",
@@ -54,7 +57,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        "vulnerabilities",
+        *("host", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

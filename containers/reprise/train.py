@@ -24,6 +24,7 @@ from reprise.snapshots import StoredSnapshot, prepare_snapshot
 from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
+from reprise.trust.policy_file import with_key
 from reprise.trust.sign import find_signature
 from reprise.trust.verify import verify_image
 from reprise_trainer import errors
@@ -38,6 +39,8 @@ from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
 from reprise_trainer.training.record import RunRecord, read_record
 
 RUN_TYPE = "application/vnd.reprise.run.v1"
+LAUNCHER = "launcher"
+"""What a launcher's key is called where the policy does not name it."""
 
 RUN_FILES = {
     RECORD_FILE: "application/vnd.dev.sigstore.bundle.v0.3+json",
@@ -65,12 +68,18 @@ _EXIT_CODES = {
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """Who starts runs: the store that holds the images, the key that delegates to run keys, the policy that an image
-    has to meet, and the engine."""
+    has to meet, the engine, and the GPUs that a run sees (as `docker run --gpus` takes them)."""
 
     store: Store
     key: ec.EllipticCurvePrivateKey
     policy: Policy
     engine: EngineName = "namespaces"
+    gpus: str = ""
+
+    @property
+    def run_policy(self) -> Policy:
+        """What a run's record is judged by: the policy, and this launcher's own key, which delegates to the run's."""
+        return with_key(self.policy, LAUNCHER, self.key.public_key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,6 +196,7 @@ def run_training(
             RunFolders(launch, snapshot.folder, output),
             on_line=events.on_line,
             on_event=on_event,
+            gpus=launcher.gpus,
         )
     if code != 0:
         raise _EXIT_CODES.get(code, RepriseError)(
@@ -194,7 +204,7 @@ def run_training(
         )
     write_durably(output / DELEGATION_FILE, contents.delegation)
     write_durably(output / CONFIG_FILE, config)
-    record = check_record(output, launcher.policy)
+    record = check_record(output, launcher.run_policy)
     kept = _keep_run(launcher.store, image, output)
     return RunResult(
         run=run_id,
@@ -249,7 +259,7 @@ def _launch_contents(
         image_bundle=find_signature(launcher.store, image, launcher.policy)[0],
         delegation=delegation,
         run_key=private_pem(run_key),
-        policy=write_policy(launcher.policy).encode(),
+        policy=write_policy(launcher.run_policy).encode(),
     )
 
 

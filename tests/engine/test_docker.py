@@ -10,11 +10,12 @@ import docker
 import pytest
 from small_image import base_entries, make_image, tiny_entries
 
-from reprise.engine.docker import DockerEngine, image_archive, load_image
+from reprise.engine.docker import DockerEngine, _create, image_archive, load_image
+from reprise.engine.docker import device_requests as gpus_of
 from reprise.engine.interface import ImageRef
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.errors import SystemFailureError
+from reprise_trainer.errors import InputError, SystemFailureError
 
 
 @pytest.fixture
@@ -72,3 +73,45 @@ def test_a_folder_that_docker_can_not_mount_is_said(bench, docker_host: str) -> 
     bench.folders.data.rmdir()
     with pytest.raises(SystemFailureError, match="bind source path does not exist"):
         DockerEngine().run(bench.ref, bench.folders, on_line=print, on_error_line=print)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "count", "devices"),
+    [("all", -1, None), ("2", 2, None), ("device=0,GPU-1b2c", 0, ["0", "GPU-1b2c"])],
+)
+def test_a_container_is_made_with_the_gpus_asked_for(
+    bench, docker_host: str, gpus: str, count: int, devices: list[str] | None
+) -> None:
+    """As `docker run --gpus` asks; the daemon keeps it, and refuses at the start where the machine has no GPU."""
+    client = docker.from_env()
+    try:
+        container = _create(client, load_image(client, bench.ref), bench.ref.process(), bench.folders, gpus_of(gpus))
+        (asked,) = container.attrs["HostConfig"]["DeviceRequests"]
+        container.remove()
+    finally:
+        client.close()
+    assert (asked["Count"], asked["DeviceIDs"] or None, asked["Capabilities"]) == (count, devices, [["gpu"]])
+
+
+def test_a_container_has_a_read_only_root_and_no_privilege_or_network(bench, docker_host: str) -> None:
+    client = docker.from_env()
+    try:
+        container = _create(client, load_image(client, bench.ref), bench.ref.process(), bench.folders, [])
+        host = container.attrs["HostConfig"]
+        container.remove()
+    finally:
+        client.close()
+    assert host["ReadonlyRootfs"] and not host["Privileged"] and host["NetworkMode"] == "none"
+    assert host["CapDrop"] == ["ALL"] and not host["CapAdd"] and host["SecurityOpt"] == ["no-new-privileges"]
+    assert not host["DeviceRequests"] and not host["Devices"] and not host["Binds"]
+    assert {each["Target"]: each.get("ReadOnly", False) for each in host["Mounts"]} == {
+        "/run/reprise": True,
+        "/data": True,
+        "/output": False,
+    }
+
+
+@pytest.mark.parametrize("gpus", ["some", "0", "-1", "device=", "device=0;rm", "all,all"])
+def test_gpus_that_can_not_be_meant_are_refused(gpus: str) -> None:
+    with pytest.raises(InputError, match="does not name GPUs"):
+        DockerEngine(gpus)

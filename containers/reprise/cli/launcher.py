@@ -1,4 +1,4 @@
-"""Who starts runs, from the options that `train` and `demo` share."""
+"""Who starts runs, from the options that `train`, `run` and `demo` share."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from reprise.trust.keys import load_or_make_key
 from reprise.trust.policy_file import load_or_make_policy, load_policy
 
 
-def open_launcher(store: Store, key: Path | None, policy: Path | None, engine: EngineName) -> Launcher:
+def open_launcher(store: Store, key: Path | None, policy: Path | None, engine: EngineName, gpus: str = "") -> Launcher:
     """A store with your key, policy and engine.
 
     Your own key and policy are made on first use; a policy that you name must exist, since one that appears out of a
@@ -23,4 +23,4 @@ def open_launcher(store: Store, key: Path | None, policy: Path | None, engine: E
     """
     signing_key = load_or_make_key(key)
     rules = load_policy(policy) if policy else load_or_make_policy(signing_key.public_key())
-    return Launcher(store, signing_key, rules, engine)
+    return Launcher(store, signing_key, rules, engine, gpus)

@@ -24,6 +24,7 @@ from reprise.cli import (
     pull,
     push,
     rebuild,
+    run,
     sbom,
     scan,
     sign,
@@ -40,7 +41,7 @@ app = typer.Typer(
 )
 for verb in (
     *(lock, fetch, build, key, sign, verify, archive, push, pull),
-    *(train, audit, rebuild, diff, demo, sbom, scan, outdated),
+    *(train, run, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 

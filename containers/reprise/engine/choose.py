@@ -20,21 +20,26 @@ def print_error_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def choose_engine(name: str) -> Engine:
+def choose_engine(name: str, gpus: str = "") -> Engine:
     """The engine of that name.
 
+    Args:
+        gpus: the GPUs that a run sees, as `docker run --gpus` takes them; empty for none.
+
     Raises:
-        InputError: there is none; the message lists those that exist.
+        InputError: there is none, and the message lists those that exist; or it can't give a run GPUs.
     """
     match name:
         case "namespaces":
+            if gpus:
+                raise InputError("the engine `namespaces` gives a run no GPU", hint="Use --engine docker with --gpus.")
             from reprise.engine.namespaces import NamespacesEngine
 
             return NamespacesEngine()
         case "docker":
             from reprise.engine.docker import DockerEngine  # its SDK takes 0.2 s to import
 
-            return DockerEngine()
+            return DockerEngine(gpus)
         case _:
             raise InputError(f"unknown engine {name!r}; there are: {', '.join(ENGINE_NAMES)}")
 
@@ -47,10 +52,11 @@ def run(
     on_line: OnLine,
     on_error_line: OnLine = print_error_line,
     on_event: OnEvent = ignore,
+    gpus: str = "",
 ) -> int:
-    """Run `image` with the engine of that name; see `Engine.run`."""
+    """Run `image` with the engine of that name; see `Engine.run` and `choose_engine`."""
     with _ending_in_order():
-        return choose_engine(engine).run(
+        return choose_engine(engine, gpus).run(
             image, folders, on_line=on_line, on_error_line=on_error_line, on_event=on_event
         )
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import tarfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +17,7 @@ from typing import Any
 
 import docker
 from docker.errors import APIError, DockerException, ImageNotFound
-from docker.types import Mount
+from docker.types import DeviceRequest, Mount
 from requests.exceptions import RequestException
 
 from reprise.engine.interface import GRACE_SECONDS, ImageRef, Layer, OnLine, Process, RunFolders
@@ -24,19 +25,26 @@ from reprise.engine.layer_stream import open_layer
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.canonical import canonical_json
-from reprise_trainer.errors import SystemFailureError
+from reprise_trainer.errors import InputError, SystemFailureError
 
 REPOSITORY = "reprise"
 TMPFS = {"/tmp": "rw,nosuid,nodev,noexec,mode=1777", "/var/tmp": "rw,nosuid,nodev,noexec,mode=1777"}
 SHARED_MEMORY_BYTES = 1 << 30
 """Size limit of /dev/shm: Docker's own 64 MiB are too few for data that processes share."""
 
+_DEVICES = re.compile(r"device=([\w-]+(?:,[\w-]+)*)\Z", re.ASCII)
 _MTIME = 0
 _BLOCK = 512
 
 
 class DockerEngine:
-    """See `interface.Engine`. The daemon is the one that the docker command would use (DOCKER_HOST)."""
+    """See `interface.Engine`. The daemon is the one that the docker command would use (DOCKER_HOST).
+
+    `gpus` are the GPUs that a run sees, in the words of `docker run --gpus`; none by default.
+    """
+
+    def __init__(self, gpus: str = "") -> None:
+        self._devices = device_requests(gpus)
 
     def run(
         self,
@@ -50,7 +58,7 @@ class DockerEngine:
         """See `interface.Engine.run`."""
         with _client() as client:
             tag = load_image(client, image, on_event)
-            container = _create(client, tag, image.process(), folders)
+            container = _create(client, tag, image.process(), folders, self._devices)
             try:
                 output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
                 container.start()
@@ -131,7 +139,28 @@ def _client() -> Iterator[Any]:
         ) from error
 
 
-def _create(client: Any, tag: str, process: Process, folders: RunFolders) -> Any:
+def device_requests(gpus: str) -> list[DeviceRequest]:
+    """What the daemon is asked for: nothing for "", else what `docker run --gpus` asks for.
+
+    Args:
+        gpus: "all", a number of GPUs, or `device=` and indices or UUIDs with commas between.
+
+    Raises:
+        InputError: it is none of these.
+    """
+    if not gpus:
+        return []
+    kinds = [["gpu"]]
+    if gpus == "all":
+        return [DeviceRequest(count=-1, capabilities=kinds)]
+    if gpus.isdecimal() and int(gpus) > 0:
+        return [DeviceRequest(count=int(gpus), capabilities=kinds)]
+    if match := _DEVICES.match(gpus):
+        return [DeviceRequest(device_ids=match[1].split(","), capabilities=kinds)]
+    raise InputError(f"{gpus!r} does not name GPUs; expected all, a number, or device=0,1 (indices or UUIDs)")
+
+
+def _create(client: Any, tag: str, process: Process, folders: RunFolders, devices: list[DeviceRequest]) -> Any:
     """A container that is the image and the run's folders, and nothing else that Docker lets us leave out."""
     mounts = [
         Mount("/run/reprise", str(folders.launch.resolve()), type="bind", read_only=True),
@@ -151,6 +180,7 @@ def _create(client: Any, tag: str, process: Process, folders: RunFolders) -> Any
         # The container's root is not the owner of a user's private folders; without this it could not read them.
         cap_add=["DAC_OVERRIDE"] if os.geteuid() != 0 else [],
         security_opt=["no-new-privileges"],
+        device_requests=devices,
     )
 
 

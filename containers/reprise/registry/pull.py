@@ -81,9 +81,15 @@ def pull(
         InputError: a manifest is malformed, too large, or not what it is said to be.
     """
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
-    named = "" if reference.digest and not reference.tag else f"{reference.host}/{reference.repository}:"
-    named = named and named + (reference.tag or reference.name)
-    return bring(origin, store, tag=named if tag is None else tag, leave_out=leave_out, on_event=on_event)
+    tag = stored_name(reference) if tag is None else tag
+    return bring(origin, store, tag=tag, leave_out=leave_out, on_event=on_event)
+
+
+def stored_name(reference: Reference) -> str:
+    """What the store calls what was pulled: the reference, where it has a tag or no digest; else nothing."""
+    if reference.digest and not reference.tag:
+        return ""
+    return f"{reference.host}/{reference.repository}:{reference.tag or reference.name}"
 
 
 def bring(
@@ -93,7 +99,7 @@ def bring(
     root = origin.root()
     report = PullReport(root.digest, tag=tag)
     manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
-    failures = _bring_blobs(origin, store, manifests.values(), needed, report, on_event)
+    failures = bring_blobs(origin, store, manifests.values(), needed, report, on_event)
     for digest, manifest in manifests.items():
         if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
             report.skipped.append(f"{digest}: {lost}")
@@ -149,7 +155,7 @@ def _graph(
     return manifests, needed
 
 
-def _bring_blobs(
+def bring_blobs(
     origin: Origin,
     store: Store,
     manifests: Iterable[ReadManifest],
@@ -157,7 +163,15 @@ def _bring_blobs(
     report: PullReport,
     on_event: OnEvent,
 ) -> dict[str, str]:
-    """Download the blobs that the store lacks; why a blob of an unneeded manifest did not come in, by its digest."""
+    """Download the blobs of `manifests` that the store lacks, several at once.
+
+    Args:
+        needed: digests of the manifests without whose blobs there is nothing; errors of theirs are raised.
+        report: told what was there and what came in.
+
+    Returns:
+        Why a blob of another manifest did not come in, by the blob's digest.
+    """
     wanted: dict[str, tuple[Descriptor, bool]] = {}
     for manifest in manifests:
         for blob in manifest.blobs:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.trust.keys import home
 from reprise_trainer.durable import storage_error, write_durably
-from reprise_trainer.errors import NotFoundError
+from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.identity.bundle import public_pem
 from reprise_trainer.identity.policy import Policy, PolicyKey, read_policy, write_policy
 
@@ -19,6 +20,16 @@ OWN_KEY = "own"
 def own_policy(key: ec.EllipticCurvePublicKey) -> Policy:
     """The policy that asks for an image signature by this key."""
     return Policy((PolicyKey(OWN_KEY, public_pem(key)),))
+
+
+def with_key(policy: Policy, name: str, key: ec.EllipticCurvePublicKey) -> Policy:
+    """A policy that trusts `key` too: under `name`, with a number where that is taken; as it is if it does."""
+    pem = public_pem(key)
+    if any(known == key for known in policy.public_keys().values()):
+        return policy
+    taken = {each.name for each in policy.keys}
+    names = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
+    return replace(policy, keys=(*policy.keys, PolicyKey(next(each for each in names if each not in taken), pem)))
 
 
 def load_policy(path: Path) -> Policy:
@@ -36,6 +47,20 @@ def load_policy(path: Path) -> Policy:
             hint="`reprise sign` writes one that trusts your own key; --policy names another.",
         ) from error
     return read_policy(data, where=str(path))
+
+
+def save_new_policy(data: bytes, path: Path) -> Policy:
+    """Write a policy that came from elsewhere to a file that does not exist yet; the policy.
+
+    Raises:
+        InputError: it is not a policy, or the file exists: a policy is never replaced by one that came along.
+        StorageError: it cannot be written.
+    """
+    policy = read_policy(data, where="the policy in the bundle")
+    if path.exists():
+        raise InputError(f"{path} exists, and is not replaced", hint="Name a new file, and compare the two.")
+    write_durably(path, data)
+    return policy
 
 
 def load_or_make_policy(key: ec.EllipticCurvePublicKey, path: Path | None = None) -> Policy:

@@ -1,0 +1,55 @@
+"""`reprise run`: a reference, a policy and a configuration → a run in a verified image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import CertificatesOption, EngineOption, JsonOption, KeyOption, PolicyOption, StoreOption
+
+
+def command(
+    image: Annotated[str, typer.Argument(help="HOST[:PORT]/PATH[:TAG][@DIGEST], or an image in the store.")],
+    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    policy: PolicyOption = None,
+    engine: EngineOption = "namespaces",
+    gpus: Annotated[
+        str, typer.Option("--gpus", help="With --engine docker: all, a number, or device=0,1.", metavar="GPUS")
+    ] = "",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
+    ] = None,
+    store: StoreOption = None,
+    key: KeyOption = None,
+    certificates: CertificatesOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train as CONFIG says in IMAGE, on a host that has neither project nor lock.
+
+    Manifest, config and signatures come first; when the policy does not hold for them, no layer is downloaded. Then
+    the missing layers come, and the trainer measures what it runs on. CONFIG's `run.environment` picks nothing here.
+
+    Example: `reprise run registry.example.org/team/torch-cpu@sha256:… --policy policy.toml -- run.toml`
+    """
+    from reprise.cli.launcher import open_launcher
+    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.progress import progress
+    from reprise.engine.choose import choose_engine
+    from reprise.host import obtain_image, run_in_image
+    from reprise.store import Store
+    from reprise.train import load_config
+
+    load_config(config)  # what is wrong with it, or with the engine, is said before anything is asked or made
+    choose_engine(engine, gpus)
+    launcher = open_launcher(Store.open(store), key, policy, engine, gpus)
+    with progress() as on_event:
+        obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)
+        result = run_in_image(obtained, config, launcher, output=output, on_event=on_event)
+    document = {**obtained.as_json(), **result.as_json()}
+    if as_json:
+        print_json(document)
+    else:
+        print_rows((name, str(value)) for name, value in document.items() if name not in ("pulled", "digest"))

@@ -1,0 +1,118 @@
+"""A GPU host: an image's reference, a policy and a configuration → the verified image, and a run in it.
+
+Needs no project, lock or checkout: what decides is the image, its signatures and the policy.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from reprise.artifacts.fetch import fetch
+from reprise.build import LOCK_TYPE
+from reprise.events import OnEvent, ignore
+from reprise.lock.model import Sources
+from reprise.registry.checked_pull import is_whole, pull_checked
+from reprise.registry.origin import RegistryOrigin
+from reprise.registry.pull import PullReport, stored_name
+from reprise.registry.reference import Reference, looks_like_reference, parse_reference
+from reprise.registry.repository import open_repository
+from reprise.snapshots import prepare_snapshot
+from reprise.store import Store
+from reprise.stored_image import read_image_lock, read_inventory
+from reprise.train import Launcher, RunResult, data_artifact, load_config, run_training
+from reprise.trust.verify import verify_image
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE
+from reprise_trainer.identity.policy import Policy
+
+RUN_NEEDS = (BUNDLE_TYPE, LOCK_TYPE)
+"""Artifact types of the referrers that a host brings along: signatures, bills, the lock with its sources of data."""
+
+
+@dataclass(frozen=True, slots=True)
+class ObtainedImage:
+    """An image in the store for which the policy holds. `reference` names it by digest; `pulled` is None where nothing
+    was asked from a registry."""
+
+    digest: str
+    reference: str
+    pulled: PullReport | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        """The image for `--json`."""
+        pulled = None if self.pulled is None else self.pulled.as_json()
+        return {"reference": self.reference, "digest": self.digest, "pulled": pulled}
+
+
+def obtain_image(
+    name: str, store: Store, policy: Policy, *, certificates: Path | None = None, on_event: OnEvent = ignore
+) -> ObtainedImage:
+    """Have an image in the store that the policy accepts; no layer is asked for before it does.
+
+    Args:
+        name: a reference in a registry, or a tag or digest of the store. A reference without a digest is resolved
+            once, and its digest is what counts from then on; one with the digest of an image that the store has whole,
+            with signatures that the policy accepts, is not asked for at all.
+        certificates: file of certificate authorities for the registry.
+        on_event: told what the reference resolves to, and of the layers' progress.
+
+    Raises:
+        DoesNotHoldError: the policy does not hold; nothing of the image was kept.
+        NotFoundError: neither registry nor store has it.
+        InputError, UnavailableError: as for `pull_checked`.
+    """
+    if not looks_like_reference(name):
+        digest = store.resolve(name)
+        verify_image(store, digest, policy).require()
+        if not is_whole(store, digest):
+            raise NotFoundError(f"the store {store.root} lacks layers of {name}", hint="Pull it: reprise run REF …")
+        return ObtainedImage(digest, digest)
+    reference = parse_reference(name)
+    if reference.digest and _is_usable(store, reference.digest, policy):
+        return ObtainedImage(reference.digest, str(reference))
+    origin = RegistryOrigin(reference, open_repository(reference, certificates))
+
+    def check(judged: Store, digest: str) -> None:
+        on_event({"event": "phase", "name": f"verify {_resolved(reference, digest)}"})
+        verify_image(judged, digest, policy).require()
+
+    report = pull_checked(origin, store, check, kinds=RUN_NEEDS, tag=stored_name(reference), on_event=on_event)
+    return ObtainedImage(report.digest, _resolved(reference, report.digest), report)
+
+
+def run_in_image(
+    image: ObtainedImage, config: Path, launcher: Launcher, *, output: Path | None = None, on_event: OnEvent = ignore
+) -> RunResult:
+    """Train as a configuration says, in an image that was obtained; its `run.environment` picks nothing here.
+
+    The data come from the store, else from this machine's clients, else from the sources that the image's lock names.
+
+    Raises:
+        NotFoundError, InputError, UnavailableError: the configuration or its data are missing or wrong.
+        DoesNotHoldError, RefusedError: as for `run_training`.
+    """
+    data, parsed = load_config(config)
+    artifact = data_artifact(parsed)
+    sources = Sources() if launcher.store.has(artifact.digest) else _sources(launcher.store, image.digest)
+    fetch([artifact], launcher.store, sources, on_event=on_event)
+    on_event({"event": "phase", "name": "make the data snapshot"})
+    snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
+    return run_training(data, image.digest, snapshot, launcher, output=output, on_event=on_event)
+
+
+def _is_usable(store: Store, digest: str, policy: Policy) -> bool:
+    return is_whole(store, digest) and verify_image(store, digest, policy).holds
+
+
+def _resolved(reference: Reference, digest: str) -> str:
+    return str(replace(reference, digest=digest))
+
+
+def _sources(store: Store, digest: str) -> Sources:
+    """Those of the lock beside the image that the image names by its digest; none where there is no such lock."""
+    try:
+        return read_image_lock(store, digest, read_inventory(store, digest))[1].sources
+    except (DoesNotHoldError, InputError, NotFoundError):
+        return Sources()

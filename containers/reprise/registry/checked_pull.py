@@ -1,0 +1,124 @@
+"""Registry → store in two steps: first what a judgement needs, and only once it is passed the layers."""
+
+from __future__ import annotations
+
+import tempfile
+import threading
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from reprise.events import OnEvent, ignore
+from reprise.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, ReadManifest, read_manifest
+from reprise.registry.origin import Origin
+from reprise.registry.pull import PullReport, bring_blob, bring_blobs
+from reprise.store import Store
+from reprise_trainer.durable import storage_error
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
+
+REFERRER_LIMIT = 32 << 20
+"""Bytes in all of a referrer that comes in before the judgement: anybody who may push can attach one."""
+
+REFERRERS_LIMIT = 256
+"""Referrers of the kinds asked for; more than that is not a set of signatures any more."""
+
+Check = Callable[[Store, str], None]
+"""Judges an image (its digest) by what a store holds of it, and raises where it may not be used."""
+
+
+def pull_checked(
+    origin: Origin,
+    store: Store,
+    check: Check,
+    *,
+    kinds: Collection[str],
+    tag: str = "",
+    on_event: OnEvent = ignore,
+) -> PullReport:
+    """Bring an image into the store, if `check` lets it in.
+
+    Manifest, config and referrers go to a store of their own, which is what is judged. When the check raises, the store
+    is as it was and no layer was asked for; else exactly the manifest that was judged is brought, by its digest.
+
+    Args:
+        check: called once, before a layer is asked for.
+        kinds: artifact types of the referrers to bring along; of others not even the blobs are asked for.
+        tag: what the store calls the image; empty for no name.
+        on_event: told of the layers' progress.
+
+    Raises:
+        InputError: it is an index of several images, or a part is malformed or too large.
+        NotFoundError, UnavailableError, DoesNotHoldError: as `pull`; and what `check` raises.
+    """
+    root = origin.root()
+    _require_image(root)
+    report = PullReport(root.digest, tag=tag)
+    with _aside(store) as folder:
+        judged = Store.open(Path(folder, "store"))
+        manifests = _bring_small(origin, root, judged, kinds, report)
+        check(judged, root.digest)
+        store.add(judged.read(root.blobs[0].digest))
+        bring_blobs(origin, store, [root], {root.digest}, report, on_event)
+        for manifest in manifests:
+            _adopt(manifest, judged, store, tag if manifest is root else "")
+            report.manifests.append(manifest.digest)
+    return report
+
+
+def _require_image(root: ReadManifest) -> None:
+    if root.media_type in INDEX_TYPES:
+        raise InputError(
+            f"{root.digest} is an index of {len(root.children)} images, not an image",
+            hint="Name one of its images by digest: " + " ".join(child.digest for child in root.children[:4]),
+        )
+    if root.blobs[0].size > MANIFEST_LIMIT:
+        raise InputError(f"{root.digest} has a config of {root.blobs[0].size} bytes, at most {MANIFEST_LIMIT} are read")
+
+
+def _aside(store: Store) -> tempfile.TemporaryDirectory[str]:
+    try:
+        return tempfile.TemporaryDirectory(prefix="judge-", dir=store.root / "partial")
+    except OSError as error:
+        raise storage_error(error, store.root) from error
+
+
+def _bring_small(
+    origin: Origin, root: ReadManifest, judged: Store, kinds: Collection[str], report: PullReport
+) -> list[ReadManifest]:
+    """The image's manifest and config, and its small referrers of these kinds, into `judged`."""
+    bring_blob(origin, root.blobs[0], judged, threading.Event())
+    judged.put_manifest(root.data, root.media_type)
+    manifests = [root]
+    for referrer in origin.referrers(root.digest):
+        try:
+            found = origin.manifest(referrer.digest)
+            if found.subject != root.digest or found.artifact_type not in kinds:
+                continue
+            if sum(blob.size for blob in found.blobs) > REFERRER_LIMIT:
+                raise InputError(f"it has more than {REFERRER_LIMIT} bytes")
+            for blob in found.blobs:
+                bring_blob(origin, blob, judged, threading.Event())
+        except (DoesNotHoldError, InputError, NotFoundError) as error:
+            report.skipped.append(f"{referrer.digest}: {error.message}")  # anybody may attach rubbish to an image
+            continue
+        judged.put_manifest(found.data, found.media_type, artifact_type=found.artifact_type)
+        manifests.append(found)
+        if len(manifests) > REFERRERS_LIMIT:
+            raise InputError(f"{root.digest} has more than {REFERRERS_LIMIT} referrers of the kinds asked for")
+    return manifests
+
+
+def _adopt(manifest: ReadManifest, judged: Store, store: Store, tag: str) -> None:
+    """Put a manifest into the store, with those of its blobs that were judged; an image's layers are there already."""
+    for blob in manifest.blobs:
+        if not store.has(blob.digest):
+            store.add(judged.read(blob.digest))
+    store.put_manifest(
+        manifest.data, manifest.media_type, tag=tag or None, artifact_type=manifest.artifact_type or None
+    )
+
+
+def is_whole(store: Store, digest: str) -> bool:
+    """Whether the store has an image's manifest, config and layers."""
+    if not store.has(digest) or digest not in store.listed():
+        return False
+    return all(store.has(blob.digest) for blob in read_manifest(store.read(digest), digest).blobs)

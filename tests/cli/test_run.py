@@ -1,0 +1,51 @@
+"""`reprise run` as a user of a bare host meets it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from oci_registry import OciRegistry, serve_registry
+from small_image import Entry, make_image
+
+from reprise.registry.push import push
+from reprise.registry.reference import parse_reference
+from reprise.store import Store
+
+CONFIG = "examples/fashion-mnist.toml"
+
+
+def test_an_unsigned_image_ends_in_one_message_and_exit_code_1(reprise: Any, tmp_path: Path) -> None:
+    origin = Store.open(tmp_path / "origin")
+    digest = make_image(origin, {"base": {"etc/name": Entry(b"x")}}).digest
+    with serve_registry(OciRegistry()) as registry:
+        reference = f"{registry.host}/team/small:1"
+        push(origin, digest, parse_reference(reference))
+        registry.asked.clear()
+        done = reprise("run", reference, "--json", "--", CONFIG)
+        blobs = [each.path.rpartition("/")[2] for each in registry.asked if "/blobs/" in each.path]
+    assert done.code == 1 and done.err.count("error:") == 1
+    assert "the image has no signatures" in json.loads(done.out)["error"]["message"]
+    assert f"{reference}@{digest}" in done.err  # what the tag was resolved to is shown
+    assert blobs == [origin.manifest(digest)["config"]["digest"]]
+    assert Store(tmp_path / "store").listed() == [] and not (tmp_path / "project" / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["nowhere", CONFIG], 66, "has no image 'nowhere'"),
+        (["127.0.0.1:5/a@sha256:12", CONFIG], 66, "has no image"),
+        (["127.0.0.1:1/a:1", CONFIG], 69, "gives no answer"),
+        (["127.0.0.1:1/a:1", "none.toml"], 66, "none.toml"),
+        (["127.0.0.1:1/a:1", CONFIG, "--policy", "none.toml"], 66, "none.toml"),
+        (["127.0.0.1:1/a:1", CONFIG, "--gpus", "all"], 65, "gives a run no GPU"),
+        (["127.0.0.1:1/a:1", CONFIG, "--engine", "docker", "--gpus", "most"], 65, "does not name GPUs"),
+    ],
+)
+def test_what_is_wrong_is_one_message(reprise: Any, arguments: list[str], code: int, said: str) -> None:
+    done = reprise("run", *arguments)
+    assert done.code == code, done.err
+    assert said in done.err and done.err.count("error:") == 1

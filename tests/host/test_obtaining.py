@@ -1,0 +1,179 @@
+"""An image that the policy does not accept costs no layer's byte; one that it accepts comes once, by its digest."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from oci_registry import Fault
+
+from reprise.registry.checked_pull import REFERRER_LIMIT
+from reprise.trust.keys import make_key
+from reprise.trust.sign import attach_bundle, sign_image, stored_bundles
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, IMAGE_SIGNATURE
+from reprise_trainer.identity.inventory import MANIFEST_TYPE
+
+from .conftest import Site
+
+
+def refused(site: Site, reference: str, digest: str, kind: type[RepriseError], said: str) -> None:
+    with pytest.raises(kind, match=said):
+        site.obtain(reference)
+    assert site.registry.asked, "it has to be the registry's image that was judged"
+    assert site.asked_for(site.layers(digest)) == []
+    assert site.is_untouched()
+
+
+def test_of_an_unsigned_image_no_layer_is_asked_for(site: Site) -> None:
+    digest = site.make(signed=False)
+    refused(site, site.push(digest), digest, DoesNotHoldError, "the image has no signatures")
+
+
+def test_a_stranger_s_signature_counts_for_nothing(site: Site) -> None:
+    digest = site.make(signed=False)
+    sign_image(site.origin, digest, "small", make_key())
+    refused(site, site.push(digest), digest, DoesNotHoldError, "policy does not hold")
+
+
+def test_the_signature_of_another_image_counts_for_nothing(site: Site) -> None:
+    other, digest = site.make(more=b"other"), site.make(signed=False)
+    ((_, bundle),) = stored_bundles(site.origin, other)
+    attach_bundle(site.origin, digest, bundle, IMAGE_SIGNATURE)
+    refused(site, site.push(digest), digest, DoesNotHoldError, f"is about another image: {other}")
+
+
+def test_a_bundle_whose_bytes_were_changed_is_left_out(site: Site) -> None:
+    digest = site.make()
+    reference = site.push(digest)
+    ((referrer, _),) = stored_bundles(site.origin, digest)
+    blob = site.origin.manifest(referrer)["layers"][0]["digest"]
+    place = ("team/small", blob)
+    site.registry.blobs[place] = site.registry.blobs[place].replace(b"a", b"b", 1)
+    refused(site, reference, digest, DoesNotHoldError, "the image has no signatures")
+
+
+def test_a_config_whose_bytes_were_changed_is_refused(site: Site) -> None:
+    digest = site.make()
+    reference = site.push(digest)
+    config = site.origin.manifest(digest)["config"]
+    site.registry.blobs["team/small", config["digest"]] = b"x" * config["size"]
+    refused(site, reference, digest, DoesNotHoldError, "when asked for")
+
+
+def test_a_manifest_with_another_digest_than_asked_for_is_refused(site: Site) -> None:
+    digest, other = site.make(), site.make(more=b"other")
+    site.push(other, "team/small:other")
+    reference = site.push(digest)
+    site.registry.manifests["team/small", digest] = site.registry.manifests["team/small", other]
+    refused(site, f"{reference}@{digest}", digest, DoesNotHoldError, f"gave {other} when asked for {digest}")
+
+
+def test_a_config_that_is_said_to_be_huge_is_not_asked_for(site: Site) -> None:
+    digest = site.make()
+    manifest = site.origin.manifest(digest)
+    manifest["config"]["size"] = 1 << 40
+    huge = json.dumps(manifest).encode()
+    reference = site.push(digest)
+    site.registry.manifests["team/small", "1"] = (huge, MANIFEST_TYPE)
+    refused(site, reference, digest, InputError, "a config of 1099511627776 bytes")
+    assert site.asked_for([manifest["config"]["digest"]]) == []
+
+
+def test_a_referrer_that_is_said_to_be_huge_is_not_asked_for(site: Site) -> None:
+    digest = site.make()
+    reference = site.push(digest)
+    blob = sha256_digest(b"never sent")
+    part = {"mediaType": BUNDLE_TYPE, "digest": blob, "size": REFERRER_LIMIT + 1}
+    empty = {"mediaType": "application/vnd.oci.empty.v1+json", "digest": sha256_digest(b"{}"), "size": 2}
+    subject = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": 1}
+    document: dict[str, Any] = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "artifactType": BUNDLE_TYPE}
+    rubbish = json.dumps({**document, "config": empty, "layers": [part], "subject": subject}).encode()
+    site.registry.manifests["team/small", sha256_digest(rubbish)] = (rubbish, MANIFEST_TYPE)
+    obtained = site.obtain(reference)
+    assert obtained.digest == digest and site.asked_for([blob]) == []
+    assert obtained.pulled is not None and "more than" in obtained.pulled.skipped[0]
+
+
+def test_an_index_of_images_is_refused_with_their_digests(site: Site) -> None:
+    digest = site.make()
+    kind = "application/vnd.oci.image.index.v1+json"
+    entry = {"mediaType": MANIFEST_TYPE, "digest": digest, "size": len(site.origin.read(digest))}
+    data = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [entry]}).encode()
+    index = site.origin.put_manifest(data, kind)
+    reference = site.push(index)
+    with pytest.raises(InputError, match="an index of 1 images") as caught:
+        site.obtain(reference)
+    assert digest in caught.value.hint and site.is_untouched()
+
+
+def test_a_signed_image_comes_whole_with_its_signature(site: Site) -> None:
+    digest = site.make()
+    reference = site.push(digest)
+    obtained = site.obtain(reference)
+    assert (obtained.digest, obtained.reference) == (digest, f"{reference}@{digest}")
+    assert site.host.resolve(reference) == digest
+    for layer in site.layers(digest):
+        site.host.check(layer)
+    assert [data for _, data in stored_bundles(site.host, digest)] == [
+        data for _, data in stored_bundles(site.origin, digest)
+    ]
+    assert list((site.host.root / "partial").iterdir()) == []
+
+
+def test_only_missing_layers_are_asked_for(site: Site) -> None:
+    site.obtain(site.push(site.make(more=b"one")))
+    second = site.make(more=b"two")
+    site.obtain(site.push(second))
+    shared = [layer for layer in site.layers(second) if layer in site.layers(site.make(more=b"one"))]
+    assert len(shared) == 2 and site.asked_for(shared) == []
+
+
+def test_a_tag_is_resolved_once_and_may_move_meanwhile(site: Site) -> None:
+    first, second = site.make(more=b"one"), site.make(more=b"two")
+    site.push(second, "team/small:2")
+    reference = site.push(first)
+    moved = site.registry.manifests["team/small", second]
+
+    def move(event: Any) -> None:
+        site.registry.manifests["team/small", "1"] = moved
+
+    from reprise.host import obtain_image
+
+    obtained = obtain_image(reference, site.host, site.policy, on_event=move)
+    assert obtained.digest == first
+    assert [each.path for each in site.registry.asked if each.path.endswith("/manifests/1")] == [
+        "/v2/team/small/manifests/1"
+    ]
+
+
+def test_what_is_here_whole_and_signed_is_not_asked_for_again(site: Site) -> None:
+    digest = site.make()
+    reference = f"{site.push(digest)}@{digest}"
+    site.obtain(reference)
+    site.registry.asked.clear()
+    assert site.obtain(reference).pulled is None and site.obtain(digest).digest == digest
+    assert site.registry.asked == []
+
+
+def test_what_is_here_unsigned_is_judged_by_what_the_registry_has(site: Site) -> None:
+    digest = site.make()
+    reference = f"{site.push(digest)}@{digest}"
+    site.obtain(reference)
+    for referrer, _ in stored_bundles(site.host, digest):
+        site.host.path(referrer).unlink()
+    assert site.obtain(reference).pulled is not None
+    with pytest.raises(NotFoundError):
+        site.obtain("small")  # not a reference: only the store is asked
+
+
+def test_a_pull_that_breaks_off_goes_on_where_it_stopped(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    digest = site.make()
+    reference = site.push(digest)
+    noise = site.layers(digest)[1]
+    site.registry.faults = [Fault("GET", noise, times=1, drop=100)]
+    assert site.obtain(reference).digest == digest
+    site.host.check(noise)
