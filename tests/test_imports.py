@@ -33,6 +33,7 @@ HOST = {
     "host": (
         *("artifacts", "build", "events", "lock", "registry", "snapshots", "store", "stored_image", "train", "trust"),
     ),
+    "bundle": ("events", "registry", "store", "trust"),
     "audit": (
         "artifacts",
         "build",
@@ -57,7 +58,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("host", "vulnerabilities"),
+        *("bundle", "host", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

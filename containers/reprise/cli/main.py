@@ -15,10 +15,12 @@ from reprise.cli import (
     archive,
     audit,
     build,
+    bundle,
     demo,
     diff,
     fetch,
     key,
+    load,
     lock,
     outdated,
     pull,
@@ -40,7 +42,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (
-    *(lock, fetch, build, key, sign, verify, archive, push, pull),
+    *(lock, fetch, build, key, sign, verify, archive, push, pull, bundle, load),
     *(train, run, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)

@@ -1,0 +1,256 @@
+"""Bundle → store: every byte that enters has the digest that something named before it."""
+
+from __future__ import annotations
+
+import builtins
+import hashlib
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from reprise.bundle.tar_file import BLOB_FOLDER, Stretch, read_members
+from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE
+from reprise.events import OnEvent, ignore
+from reprise.registry.checked_pull import Check
+from reprise.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
+from reprise.store import Store
+from reprise.store.index_entries import TAG
+from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
+from reprise_trainer.durable import storage_error
+from reprise_trainer.errors import InputError, NotFoundError, StorageError
+from reprise_trainer.identity.strict_json import parse_json
+
+_CHUNK = 1 << 20
+_JUDGED_LIMIT = 32 << 20
+"""Bytes of a referrer that is read for a judgement; as in a pull."""
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What was loaded: the image's digest, its name in the store, digests of all manifests, the blobs that came in, and
+    the policy that the bundle holds (None without one), which is no reason to trust anything."""
+
+    image: str
+    name: str
+    manifests: tuple[str, ...]
+    blobs: int
+    bytes: int
+    policy: builtins.bytes | None
+
+    def as_json(self) -> dict[str, Any]:
+        """What was loaded, for `--json`."""
+        return {
+            "image": self.image,
+            "name": self.name,
+            "manifests": len(self.manifests),
+            "blobs_new": self.blobs,
+            "bytes": self.bytes,
+            "has_policy": self.policy is not None,
+        }
+
+
+def load_bundle(file: Path, store: Store, *, check: Check | None = None, on_event: OnEvent = ignore) -> Loaded:
+    """Put all that a bundle holds into the store.
+
+    Args:
+        check: judges the image by its manifest, config and referrers; when it raises, no layer was read and the store
+            is as it was.
+        on_event: told of each blob's progress.
+
+    Raises:
+        NotFoundError: there is no such file.
+        InputError: it is no bundle; a digest or size is not what was named; something is in it that nothing names.
+        StorageError: there is no room, or the store can't be written.
+    """
+    try:
+        source = file.open("rb")
+    except OSError as error:
+        raise NotFoundError(f"cannot read the bundle {file}: {error.strerror}") from error
+    with source:
+        bundle = _open(source, str(file))
+        if check is not None:
+            _judge(bundle, store, check)
+        _expect_room(bundle, store)
+        fetched = [_bring(bundle, blob, store, on_event) for blob in bundle.blobs.values()]
+        for digest, manifest in bundle.manifests.items():
+            name = bundle.name if digest == bundle.image else None
+            kind = manifest.artifact_type or None
+            store.put_manifest(manifest.data, manifest.media_type, tag=name or None, artifact_type=kind)
+        policy = bundle.policy()
+    return Loaded(
+        bundle.image, bundle.name, tuple(bundle.manifests), sum(size > 0 for size in fetched), sum(fetched), policy
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Bundle:
+    """A bundle whose headers, index and manifests were read, and fit each other."""
+
+    source: BinaryIO
+    what: str
+    members: dict[str, Stretch]
+    image: str
+    name: str
+    manifests: dict[str, ReadManifest] = field(default_factory=dict)
+    blobs: dict[str, Descriptor] = field(default_factory=dict)
+
+    def read(self, digest: str) -> bytes:
+        """A small blob, checked against its digest."""
+        data = _small(self, _member(digest), _JUDGED_LIMIT)
+        if sha256_digest(data) != digest:
+            raise InputError(f"{self.what} is damaged: {digest} has digest {sha256_digest(data)}")
+        return data
+
+    def policy(self) -> bytes | None:
+        for manifest in self.manifests.values():
+            for blob in manifest.blobs:
+                if manifest.artifact_type == POLICY_TYPE and blob.title == POLICY_NAME:
+                    return self.read(blob.digest)
+        return None
+
+
+def _member(digest: str) -> str:
+    return f"{BLOB_FOLDER}/{digest.removeprefix('sha256:')}"
+
+
+def _small(bundle: _Bundle, name: str, limit: int) -> bytes:
+    stretch = bundle.members.get(name)
+    if stretch is None:
+        raise InputError(f"{bundle.what} is not a whole bundle: it lacks {name}")
+    if stretch.size > limit:
+        raise InputError(f"{bundle.what}: {name} has {stretch.size} bytes, at most {limit} are read")
+    bundle.source.seek(stretch.offset)
+    return bundle.source.read(stretch.size)
+
+
+def _open(source: BinaryIO, what: str) -> _Bundle:
+    members = read_members(source, what)
+    entries, image, name = _index(_Bundle(source, what, members, "", ""))
+    bundle = _Bundle(source, what, members, image, name)
+    for entry in entries:
+        if entry in bundle.manifests:
+            raise InputError(f"{what}: index.json lists {entry} twice")
+        _add(bundle, entry)
+    named = {_member(digest) for digest in (*bundle.manifests, *bundle.blobs)}
+    if strange := sorted(members.keys() - named - {"oci-layout", "index.json"}):
+        raise InputError(f"{what} holds {strange[0]}, which nothing in it names")
+    return bundle
+
+
+def _index(bundle: _Bundle) -> tuple[list[str], str, str]:
+    """The manifests that index.json lists, and the image's digest and name."""
+    layout = parse_json(_small(bundle, "oci-layout", 4096), f"{bundle.what}: oci-layout", size_limit=4096)
+    if not isinstance(layout, dict) or layout.get("imageLayoutVersion") != "1.0.0":
+        raise InputError(f"{bundle.what} is not an OCI layout of version 1.0.0")
+    data = _small(bundle, "index.json", MANIFEST_LIMIT)
+    document = parse_json(data, f"{bundle.what}: index.json", size_limit=MANIFEST_LIMIT)
+    entries = document.get("manifests") if isinstance(document, dict) else None
+    if not isinstance(entries, list) or not all(_is_entry(each) for each in entries):
+        raise InputError(f"{bundle.what}: index.json has no list of manifests with digests")
+    images = [each for each in entries if _notes(each).get(IS_IMAGE) == "true"]
+    if len(images) != 1:
+        raise InputError(f"{bundle.what}: index.json names {len(images)} images as the bundle's, expected one")
+    name = _notes(images[0]).get(TAG, "")
+    return [each["digest"] for each in entries], images[0]["digest"], name if isinstance(name, str) else ""
+
+
+def _is_entry(entry: object) -> bool:
+    return (
+        isinstance(entry, dict) and isinstance(entry.get("digest"), str) and bool(DIGEST_PATTERN.match(entry["digest"]))
+    )
+
+
+def _notes(entry: dict[str, Any]) -> dict[str, Any]:
+    notes = entry.get("annotations")
+    return notes if isinstance(notes, dict) else {}
+
+
+def _add(bundle: _Bundle, digest: str) -> None:
+    """Read a manifest, and expect its blobs with the sizes that it says."""
+    data = _small(bundle, _member(digest), MANIFEST_LIMIT)
+    if sha256_digest(data) != digest:
+        raise InputError(f"{bundle.what} is damaged: manifest {digest} has digest {sha256_digest(data)}")
+    manifest = read_manifest(data, digest)
+    bundle.manifests[digest] = manifest
+    if manifest.media_type in INDEX_TYPES:
+        return  # what it lists is listed in index.json too, or a reader finds out that it is not there
+    for blob in manifest.blobs:
+        stretch = bundle.members.get(_member(blob.digest))
+        if stretch is None:
+            raise InputError(f"{bundle.what} is not a whole bundle: it lacks {blob.digest} of {digest}")
+        if stretch.size != blob.size:
+            raise InputError(f"{bundle.what}: {blob.digest} has {stretch.size} bytes, {digest} says {blob.size}")
+        bundle.blobs[blob.digest] = blob
+
+
+def _judge(bundle: _Bundle, store: Store, check: Check) -> None:
+    """Let `check` see the image's manifest, config and small referrers, in a store of their own."""
+    with _aside(store) as judged:
+        for digest, manifest in bundle.manifests.items():
+            is_image = digest == bundle.image
+            if not is_image and manifest.subject != bundle.image:
+                continue
+            blobs = manifest.blobs[:1] if is_image else manifest.blobs
+            if sum(blob.size for blob in blobs) <= _JUDGED_LIMIT:
+                for blob in blobs:
+                    judged.add(bundle.read(blob.digest))
+                judged.put_manifest(manifest.data, manifest.media_type, artifact_type=manifest.artifact_type or None)
+        check(judged, bundle.image)
+
+
+@contextmanager
+def _aside(store: Store) -> Iterator[Store]:
+    try:
+        folder = tempfile.TemporaryDirectory(prefix="judge-", dir=store.root / "partial")
+    except OSError as error:
+        raise storage_error(error, store.root) from error
+    with folder as name:
+        yield Store.open(Path(name, "store"))
+
+
+def _expect_room(bundle: _Bundle, store: Store) -> None:
+    needed = sum(blob.size for blob in bundle.blobs.values() if not store.has(blob.digest))
+    free = shutil.disk_usage(store.root).free
+    if needed > free:
+        raise StorageError(
+            f"{bundle.what} needs {needed:,} bytes in the store {store.root}, and {free:,} are free",
+            hint="Nothing was written. Free some, or name a store on another disk: --store.",
+        )
+
+
+def _bring(bundle: _Bundle, blob: Descriptor, store: Store, on_event: OnEvent) -> int:
+    """Copy a blob into the store, once its bytes are known to have its digest; how many are new there.
+
+    One that the store has is read too: a bundle with a wrong byte in it is refused, whatever was here before.
+    """
+    if store.has(blob.digest):
+        _expect_digest(bundle, blob, lambda piece: None)
+        return 0
+    place = store.partial(blob.digest).with_suffix(".bundle")
+    try:
+        with place.open("wb") as target:
+            _expect_digest(bundle, blob, target.write)
+        store.add_file(place, blob.digest)
+    except OSError as error:
+        raise storage_error(error, place) from error
+    finally:
+        place.unlink(missing_ok=True)
+    name = blob.title or blob.digest[7:19]
+    on_event({"event": "pull", "name": name, "bytes": blob.size, "total": blob.size})
+    return blob.size
+
+
+def _expect_digest(bundle: _Bundle, blob: Descriptor, take: Callable[[bytes], object]) -> None:
+    """Read a blob piece by piece; raises InputError at its end when its digest is another."""
+    bundle.source.seek(bundle.members[_member(blob.digest)].offset)
+    sha256, left = hashlib.sha256(), blob.size
+    while left and (piece := bundle.source.read(min(_CHUNK, left))):
+        sha256.update(piece)
+        take(piece)
+        left -= len(piece)
+    if left or f"sha256:{sha256.hexdigest()}" != blob.digest:
+        raise InputError(f"{bundle.what} is damaged: {blob.digest} has digest sha256:{sha256.hexdigest()}")

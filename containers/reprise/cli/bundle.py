@@ -1,0 +1,56 @@
+"""`reprise bundle`: an image, and what its host needs, as one file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import JsonOption, StoreOption
+
+
+def command(
+    image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file to write.", metavar="FILE")],
+    policy: Annotated[
+        Path | None,
+        typer.Option("--policy", help="Policy file to take along; by default the one beside your key.", metavar="FILE"),
+    ] = None,
+    configs: Annotated[
+        list[Path] | None,
+        typer.Option("--config", help="A run's configuration: the bundle takes its data along.", metavar="FILE"),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write IMAGE with all that refers to it (signatures, lock, source, archive), a policy and data as one OCI layout.
+
+    The same contents give the same file, byte for byte. `reprise load` takes it on a host without any network.
+
+    Example: `reprise bundle torch-cpu -o torch-cpu.tar --config run.toml`
+    """
+    from reprise.bundle.write import write_bundle
+    from reprise.cli.output import print_json, print_rows
+    from reprise.store import Store
+    from reprise.train import data_artifact, load_config
+    from reprise.trust.keys import home
+    from reprise.trust.policy_file import POLICY_FILE, load_policy
+
+    opened = Store.open(store, create=False)
+    digest = opened.resolve(image)
+    place = policy or home() / POLICY_FILE
+    load_policy(place)  # one that can't be read is said here, not on a host without any network
+    data = [data_artifact(load_config(each)[1]) for each in configs or ()]
+    written = write_bundle(
+        opened,
+        digest,
+        output,
+        name="" if image == digest else image,
+        policy=place.read_bytes(),
+        data=[(each.file_name, each.digest) for each in data],
+    )
+    if as_json:
+        print_json(written.as_json())
+    else:
+        print_rows((name, str(value)) for name, value in written.as_json().items())

@@ -1,0 +1,66 @@
+"""`reprise load`: a bundle → the store, without any network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from reprise.cli.options import JsonOption, StoreOption
+
+
+def command(
+    bundle: Annotated[Path, typer.Argument(help="A file that `reprise bundle` wrote.", metavar="FILE")],
+    policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--policy", help="Load only what this policy accepts; judged before a layer is read.", metavar="FILE"
+        ),
+    ] = None,
+    save_policy: Annotated[
+        Path | None,
+        typer.Option(
+            "--save-policy", help="New file for the bundle's own policy; compare its keys first.", metavar="FILE"
+        ),
+    ] = None,
+    store: StoreOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Put the image of a bundle, with all that refers to it, into the store; every digest is checked while it is read.
+
+    A policy that comes with an image proves nothing about it: `--save-policy` writes it and prints its keys'
+    fingerprints, to compare with those that you got by another way (`reprise key --json` prints one's own).
+
+    Example: `reprise load torch-cpu.tar --policy policy.toml`
+    """
+    from reprise.bundle.read import load_bundle
+    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.progress import progress
+    from reprise.store import Store
+    from reprise.trust.policy_file import load_policy, save_new_policy
+    from reprise.trust.verify import verify_image
+    from reprise_trainer.errors import NotFoundError
+    from reprise_trainer.identity.bundle import key_hint
+    from reprise_trainer.identity.policy import Policy
+
+    rules = load_policy(policy) if policy else None
+
+    def check(judged: Store, digest: str) -> None:
+        if rules is not None:
+            verify_image(judged, digest, rules).require()
+
+    with progress() as on_event:
+        loaded = load_bundle(bundle, Store.open(store), check=check, on_event=on_event)
+    saved: Policy | None = None
+    if save_policy:
+        if loaded.policy is None:
+            raise NotFoundError(f"the bundle {bundle} holds no policy")
+        saved = save_new_policy(loaded.policy, save_policy)
+    keys = {name: key_hint(public) for name, public in saved.public_keys().items()} if saved else {}
+    document = {**loaded.as_json(), "judged": rules is not None, "policy_keys": keys}
+    if as_json:
+        print_json(document)
+        return
+    print_rows((name, str(value)) for name, value in document.items() if name != "policy_keys")
+    print_rows((f"key {name}", fingerprint) for name, fingerprint in keys.items())
