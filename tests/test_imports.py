@@ -34,6 +34,7 @@ HOST = {
         *("artifacts", "build", "events", "lock", "registry", "snapshots", "store", "stored_image", "train", "trust"),
     ),
     "bundle": ("events", "registry", "store", "trust"),
+    "doctor": ("artifacts", "lock", "registry", "store", "stored_image", "trust"),
     "audit": (
         "artifacts",
         "build",
@@ -58,7 +59,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("bundle", "host", "vulnerabilities"),
+        *("bundle", "doctor", "host", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

@@ -18,6 +18,7 @@ from reprise.cli import (
     bundle,
     demo,
     diff,
+    doctor,
     fetch,
     key,
     load,
@@ -43,7 +44,7 @@ app = typer.Typer(
 )
 for verb in (
     *(lock, fetch, build, key, sign, verify, archive, push, pull, bundle, load),
-    *(train, run, audit, rebuild, diff, demo, sbom, scan, outdated),
+    *(train, run, doctor, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 
