@@ -82,3 +82,12 @@ def test_paths_that_how_it_works_names_exist() -> None:
     for path in re.findall(r"`((?:reprise|reprise_trainer)/[\w/.]+)`", text):
         top = "containers" if path.startswith("reprise/") else "trainer"
         assert (CHECKOUT / top / path).exists(), path
+
+
+@pytest.mark.parametrize("verb", ["run", "doctor", "bundle", "load"])
+def test_every_option_of_a_hosts_verbs_is_documented(verb: str) -> None:
+    text = (CHECKOUT / "docs/gpu-hosts.md").read_text()
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--help", "--output"}:
+        assert option in text, option
