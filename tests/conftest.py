@@ -5,13 +5,14 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conda_channel import Channel, make_channel
 from hypothesis import HealthCheck, settings
-from servers import dockerd
+from servers import dockerd, unmount_below
 
 from reprise.build import BuiltImage
 from reprise.environments import build_environment
@@ -44,6 +45,33 @@ def docker_daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """The address of a Docker daemon that was started for the tests and ends with them."""
     with dockerd(tmp_path_factory.mktemp("dockerd")) as address:
         yield address
+
+
+@pytest.fixture(scope="session")
+def podman_storage() -> Iterator[Path]:
+    """The configuration of a podman of the tests' own: its storage is elsewhere, and its limits are not above ours.
+
+    Gives a folder with containers.conf and storage.conf.
+    """
+    with tempfile.TemporaryDirectory(prefix="podman-") as name:  # a socket's path must be short
+        folder = Path(name)
+        (folder / "containers.conf").write_text(
+            '[containers]\ndefault_ulimits = ["nofile=1024:1024", "nproc=1024:1024"]\n'
+            '[engine]\ncgroup_manager = "cgroupfs"\nevents_logger = "file"\n'
+            f'tmp_dir = "{folder}/tmp"\n'
+        )
+        (folder / "storage.conf").write_text(
+            f'[storage]\ndriver = "overlay"\ngraphroot = "{folder}/graph"\nrunroot = "{folder}/run"\n'
+        )
+        yield folder
+        unmount_below(name)  # podman leaves its storage mounted
+
+
+@pytest.fixture
+def own_podman(podman_storage: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every podman that is started from here has that configuration."""
+    monkeypatch.setenv("CONTAINERS_CONF", str(podman_storage / "containers.conf"))
+    monkeypatch.setenv("CONTAINERS_STORAGE_CONF", str(podman_storage / "storage.conf"))
 
 
 @pytest.fixture(scope="session")

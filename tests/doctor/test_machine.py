@@ -23,6 +23,8 @@ from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import own_policy
 from reprise_trainer.identity.policy import write_policy
 
+ENGINES = ("engine namespaces", "engine docker", "engine podman")
+
 Doctor = Callable[..., dict[str, Any]]
 
 
@@ -83,21 +85,30 @@ def test_an_overlay_is_mounted_where_the_engine_mounts_one(doctor: Doctor) -> No
     assert state == ("ok" if tried.returncode == 0 else "warning")
 
 
-def test_without_user_namespaces_and_without_docker_there_is_no_engine(doctor: Doctor) -> None:
-    """A namespace in which no more can be made, and no capability with which to do without them."""
+def test_without_user_namespaces_and_daemons_there_is_no_engine(doctor: Doctor, tmp_path: Path) -> None:
+    """A namespace in which no more can be made, no capability with which to do without them, a PATH without podman."""
+    for tool in ("unshare", "sh", "setpriv"):
+        (tmp_path / tool).symlink_to(program(tool, "util-linux"))
     limit = 'echo 0 > /proc/sys/user/max_user_namespaces && exec setpriv --bounding-set=-all --inh-caps=-all "$@"'
     inside = ("unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh")
-    found = doctor(prefix=inside)
+    found = doctor(prefix=inside, PATH=str(tmp_path))
     assert found["code"] == 1
     assert found["user namespaces"]["state"] == "warning" and found["user namespaces"]["what"].startswith(
         "can't be made"
     )
-    assert {found[name]["state"] for name in ("engine namespaces", "engine docker")} == {"problem"}
+    assert {found[name]["state"] for name in ENGINES} == {"problem"}
 
 
 def test_docker_that_answers_is_an_engine(doctor: Doctor, docker_daemon: str) -> None:
     finding = doctor(DOCKER_HOST=docker_daemon)["engine docker"]
     assert finding["state"] == "ok" and "runc" in finding["what"]
+
+
+def test_podman_that_answers_is_an_engine(doctor: Doctor, own_podman: None, tmp_path: Path) -> None:
+    assert doctor()["engine podman"]["state"] == "ok"
+    (tmp_path / "broken.conf").write_text("[storage]\ndriver = 'none-such'\n")
+    broken = doctor(CONTAINERS_STORAGE_CONF=str(tmp_path / "broken.conf"))["engine podman"]
+    assert broken["state"] == "warning" and "runroot must be set" in broken["what"]
 
 
 def test_a_small_disk_is_a_problem_of_the_store_alone(doctor: Doctor, small_disk: Path) -> None:

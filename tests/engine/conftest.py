@@ -71,9 +71,11 @@ def docker_host(docker_daemon: str, monkeypatch: pytest.MonkeyPatch) -> str:
     return docker_daemon
 
 
-@pytest.fixture(params=["namespaces", "docker"])
+@pytest.fixture(params=["namespaces", "docker", "podman"])
 def engine(request: pytest.FixtureRequest) -> str:
     """Each engine in turn."""
     if request.param == "docker":
         request.getfixturevalue("docker_host")
+    if request.param == "podman":
+        request.getfixturevalue("own_podman")
     return str(request.param)

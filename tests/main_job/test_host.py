@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 from oci_registry import OciRegistry, serve_registry
@@ -17,6 +18,12 @@ from reprise.store import Store
 from reprise.train import Launcher
 from reprise_trainer.identity.policy import write_policy
 from tests.main_job.conftest import EXAMPLE, Trains
+
+
+def test_podman_gives_the_same_bits_as_namespaces(trains: Trains, launcher: Launcher, own_podman: None) -> None:
+    ours, podman = trains("namespaces"), trains("podman", who=replace(launcher, engine="podman"))
+    assert podman.measured_digest == ours.measured_digest
+    assert (podman.ledger_head, podman.state_digest) == (ours.ledger_head, ours.state_digest)
 
 
 def test_a_reference_a_policy_and_a_configuration_are_enough(

@@ -35,7 +35,7 @@ def dockerd(folder: Path) -> Iterator[str]:
             with _running(command, folder, "dockerd.log", answers):
                 yield address
         finally:
-            _unmount_below(short, str(folder))  # dockerd leaves the network namespace of its containers mounted
+            unmount_below(short, str(folder))  # dockerd leaves the network namespace of its containers mounted
 
 
 @contextmanager
@@ -86,7 +86,8 @@ def program(name: str, package: str) -> str:
     return found
 
 
-def _unmount_below(*folders: str) -> None:
+def unmount_below(*folders: str) -> None:
+    """Unmount what a server left mounted below these folders."""
     for line in Path("/proc/self/mounts").read_text().splitlines():
         if (mounted := line.split()[1]).startswith(folders):
             subprocess.run(["umount", mounted], check=True)

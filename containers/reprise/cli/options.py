@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-EngineName = Literal["namespaces", "docker"]
+EngineName = Literal["namespaces", "docker", "podman"]
 
 ProjectOption = Annotated[
     Path, typer.Option("--project", help="Folder of the project; the nearest one upwards is taken.", metavar="DIR")

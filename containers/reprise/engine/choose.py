@@ -12,7 +12,7 @@ from reprise.engine.interface import Engine, EngineName, ImageRef, OnLine, RunFo
 from reprise.events import OnEvent, ignore
 from reprise_trainer.errors import InputError
 
-ENGINE_NAMES: tuple[EngineName, ...] = ("namespaces", "docker")
+ENGINE_NAMES: tuple[EngineName, ...] = ("namespaces", "docker", "podman")
 
 
 def print_error_line(line: str) -> None:
@@ -29,10 +29,10 @@ def choose_engine(name: str, gpus: str = "") -> Engine:
     Raises:
         InputError: there is none, and the message lists those that exist; or it can't give a run GPUs.
     """
+    if gpus and name != "docker":
+        raise InputError(f"the engine `{name}` gives a run no GPU", hint="Use --engine docker with --gpus.")
     match name:
         case "namespaces":
-            if gpus:
-                raise InputError("the engine `namespaces` gives a run no GPU", hint="Use --engine docker with --gpus.")
             from reprise.engine.namespaces import NamespacesEngine
 
             return NamespacesEngine()
@@ -40,6 +40,10 @@ def choose_engine(name: str, gpus: str = "") -> Engine:
             from reprise.engine.docker import DockerEngine  # its SDK takes 0.2 s to import
 
             return DockerEngine(gpus)
+        case "podman":
+            from reprise.engine.podman import PodmanEngine
+
+            return PodmanEngine()
         case _:
             raise InputError(f"unknown engine {name!r}; there are: {', '.join(ENGINE_NAMES)}")
 

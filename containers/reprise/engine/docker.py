@@ -40,11 +40,13 @@ _BLOCK = 512
 class DockerEngine:
     """See `interface.Engine`. The daemon is the one that the docker command would use (DOCKER_HOST).
 
-    `gpus` are the GPUs that a run sees, in the words of `docker run --gpus`; none by default.
+    `gpus` are the GPUs that a run sees, in the words of `docker run --gpus`; none by default. Another daemon that
+    speaks Docker's API has a `name` for messages and an `address`.
     """
 
-    def __init__(self, gpus: str = "") -> None:
+    def __init__(self, gpus: str = "", *, name: str = "docker", address: str = "") -> None:
         self._devices = device_requests(gpus)
+        self._name, self._address = name, address
 
     def run(
         self,
@@ -56,7 +58,7 @@ class DockerEngine:
         on_event: OnEvent = ignore,
     ) -> int:
         """See `interface.Engine.run`."""
-        with _client() as client:
+        with _client(self._name, self._address) as client:
             tag = load_image(client, image, on_event)
             container = _create(client, tag, image.process(), folders, self._devices)
             try:
@@ -78,7 +80,7 @@ def load_image(client: Any, image: ImageRef, on_event: OnEvent = ignore) -> str:
     with suppress(ImageNotFound):
         client.images.get(tag)
         return tag
-    on_event({"event": "phase", "name": "load the image into docker"})
+    on_event({"event": "phase", "name": "load the image into the engine"})
     for _ in client.api.load_image(image_archive(image, tag)):
         pass  # progress, and errors, which the SDK raises
     return tag
@@ -122,10 +124,10 @@ def _member(name: str, size: int, pieces: Iterable[bytes]) -> Iterator[bytes]:
 
 
 @contextmanager
-def _client() -> Iterator[Any]:
+def _client(name: str, address: str) -> Iterator[Any]:
     """The daemon's client; its failures become ours."""
     try:
-        client = docker.from_env(timeout=600)
+        client = docker.DockerClient(address, timeout=600) if address else docker.from_env(timeout=600)
         try:
             client.ping()
             yield client
@@ -134,8 +136,8 @@ def _client() -> Iterator[Any]:
     except (DockerException, RequestException) as error:
         explanation = error.explanation if isinstance(error, APIError) and error.explanation else error
         raise SystemFailureError(
-            f"the engine `docker` failed: {explanation}",
-            hint="Check `docker info` (is the daemon running, may this user use it?), or use --engine namespaces.",
+            f"the engine `{name}` failed: {explanation}",
+            hint=f"Check `{name} info` (is the daemon running, may this user use it?), or use --engine namespaces.",
         ) from error
 
 

@@ -17,7 +17,7 @@ OnLine = Callable[[str], None]
 GRACE_SECONDS = 10.0
 """How long a run may take to end after an interruption, before it is killed."""
 
-EngineName = Literal["namespaces", "docker"]
+EngineName = Literal["namespaces", "docker", "podman"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ DELEGATION_FILE = "delegation.sigstore.json"
 RUN_KEY_FILE = "run-key.pem"
 POLICY_FILE = "policy.toml"
 
-ENGINES = ("namespaces", "docker", "inside")
+ENGINES = ("namespaces", "docker", "podman", "inside")
 EVENT_FORMS = ("text", "json")
 
 
