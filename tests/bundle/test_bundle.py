@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from servers import program
+from small_image import Entry, make_image
 
 from reprise.bundle.read import load_bundle
 from reprise.bundle.write import write_bundle
@@ -18,6 +19,7 @@ from reprise.store import Store
 from reprise.trust.verify import verify_image
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError
+from reprise_trainer.identity.inventory import MANIFEST_TYPE
 from reprise_trainer.identity.policy import write_policy
 
 from .conftest import Shipped
@@ -51,6 +53,25 @@ def test_a_bundle_has_nothing_of_the_machine_that_wrote_it(shipped: Shipped) -> 
     assert names == ["oci-layout", "index.json", *sorted(names[2:])]
     assert {tuple(line.split()[:2]) for line in listing} == {("-rw-r--r--", "0/0")}
     assert all("1970-01-01" in line or "1969-12-31" in line for line in listing)
+
+
+def test_a_bundle_that_was_not_judged_moves_no_name(shipped: Shipped) -> None:
+    mine = make_image(shipped.there, {"base": {"etc/name": Entry(b"mine")}}, tag="small").digest
+    assert load_bundle(shipped.file, shipped.there).name == ""
+    assert shipped.there.resolve("small") == mine and shipped.digest in shipped.there.listed()
+    load_bundle(shipped.file, shipped.there, check=shipped.check)
+    assert shipped.there.resolve("small") == shipped.digest
+
+
+def test_an_index_of_images_goes_whole(shipped: Shipped) -> None:
+    kind = "application/vnd.oci.image.index.v1+json"
+    size = len(shipped.origin.read(shipped.digest))
+    entry = {"mediaType": MANIFEST_TYPE, "digest": shipped.digest, "size": size}
+    data = json.dumps({"schemaVersion": 2, "mediaType": kind, "manifests": [entry]}).encode()
+    index = shipped.origin.put_manifest(data, kind)
+    write_bundle(shipped.origin, index, shipped.file)
+    assert load_bundle(shipped.file, shipped.there).image == index
+    assert {index, shipped.digest} <= set(shipped.there.listed())
 
 
 def test_loading_twice_brings_nothing_new(shipped: Shipped) -> None:

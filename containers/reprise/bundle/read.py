@@ -5,9 +5,7 @@ from __future__ import annotations
 import builtins
 import hashlib
 import shutil
-import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -15,7 +13,7 @@ from typing import Any, BinaryIO
 from reprise.bundle.tar_file import BLOB_FOLDER, Stretch, read_members
 from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE
 from reprise.events import OnEvent, ignore
-from reprise.registry.checked_pull import Check
+from reprise.registry.checked_pull import REFERRER_LIMIT, Check, judging_store
 from reprise.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
 from reprise.store import Store
 from reprise.store.index_entries import TAG
@@ -25,8 +23,6 @@ from reprise_trainer.errors import InputError, NotFoundError, StorageError
 from reprise_trainer.identity.strict_json import parse_json
 
 _CHUNK = 1 << 20
-_JUDGED_LIMIT = 32 << 20
-"""Bytes of a referrer that is read for a judgement; as in a pull."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +54,7 @@ def load_bundle(file: Path, store: Store, *, check: Check | None = None, on_even
 
     Args:
         check: judges the image by its manifest, config and referrers; when it raises, no layer was read and the store
-            is as it was.
+            is as it was. Without one the image gets no name: a bundle that nobody vouches for moves no tag.
         on_event: told of each blob's progress.
 
     Raises:
@@ -74,16 +70,16 @@ def load_bundle(file: Path, store: Store, *, check: Check | None = None, on_even
         bundle = _open(source, str(file))
         if check is not None:
             _judge(bundle, store, check)
+        name = bundle.name if check is not None else ""  # a stranger names nothing here
+        policy = bundle.policy()
         _expect_room(bundle, store)
         fetched = [_bring(bundle, blob, store, on_event) for blob in bundle.blobs.values()]
         for digest, manifest in bundle.manifests.items():
-            name = bundle.name if digest == bundle.image else None
+            tag = name if digest == bundle.image else None
             kind = manifest.artifact_type or None
-            store.put_manifest(manifest.data, manifest.media_type, tag=name or None, artifact_type=kind)
-        policy = bundle.policy()
-    return Loaded(
-        bundle.image, bundle.name, tuple(bundle.manifests), sum(size > 0 for size in fetched), sum(fetched), policy
-    )
+            store.put_manifest(manifest.data, manifest.media_type, tag=tag or None, artifact_type=kind)
+    new = sum(size > 0 for size in fetched)
+    return Loaded(bundle.image, name, tuple(bundle.manifests), new, sum(fetched), policy)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +96,7 @@ class _Bundle:
 
     def read(self, digest: str) -> bytes:
         """A small blob, checked against its digest."""
-        data = _small(self, _member(digest), _JUDGED_LIMIT)
+        data = _small(self, _member(digest), REFERRER_LIMIT)
         if sha256_digest(data) != digest:
             raise InputError(f"{self.what} is damaged: {digest} has digest {sha256_digest(data)}")
         return data
@@ -177,7 +173,8 @@ def _add(bundle: _Bundle, digest: str) -> None:
     manifest = read_manifest(data, digest)
     bundle.manifests[digest] = manifest
     if manifest.media_type in INDEX_TYPES:
-        return  # what it lists is listed in index.json too, or a reader finds out that it is not there
+        _expect_children(bundle, manifest)
+        return
     for blob in manifest.blobs:
         stretch = bundle.members.get(_member(blob.digest))
         if stretch is None:
@@ -187,29 +184,26 @@ def _add(bundle: _Bundle, digest: str) -> None:
         bundle.blobs[blob.digest] = blob
 
 
+def _expect_children(bundle: _Bundle, index: ReadManifest) -> None:
+    """An index's images are in the bundle; that index.json lists them follows, since it names all that is there."""
+    for child in index.children:
+        if _member(child.digest) not in bundle.members:
+            raise InputError(f"{bundle.what} is not a whole bundle: it lacks {child.digest} of {index.digest}")
+
+
 def _judge(bundle: _Bundle, store: Store, check: Check) -> None:
     """Let `check` see the image's manifest, config and small referrers, in a store of their own."""
-    with _aside(store) as judged:
+    with judging_store(store) as judged:
         for digest, manifest in bundle.manifests.items():
             is_image = digest == bundle.image
             if not is_image and manifest.subject != bundle.image:
                 continue
             blobs = manifest.blobs[:1] if is_image else manifest.blobs
-            if sum(blob.size for blob in blobs) <= _JUDGED_LIMIT:
+            if sum(blob.size for blob in blobs) <= REFERRER_LIMIT:
                 for blob in blobs:
                     judged.add(bundle.read(blob.digest))
                 judged.put_manifest(manifest.data, manifest.media_type, artifact_type=manifest.artifact_type or None)
         check(judged, bundle.image)
-
-
-@contextmanager
-def _aside(store: Store) -> Iterator[Store]:
-    try:
-        folder = tempfile.TemporaryDirectory(prefix="judge-", dir=store.root / "partial")
-    except OSError as error:
-        raise storage_error(error, store.root) from error
-    with folder as name:
-        yield Store.open(Path(name, "store"))
 
 
 def _expect_room(bundle: _Bundle, store: Store) -> None:

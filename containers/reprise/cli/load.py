@@ -46,10 +46,7 @@ def command(
 
     rules = load_policy(policy) if policy else None
 
-    def check(judged: Store, digest: str) -> None:
-        if rules is not None:
-            verify_image(judged, digest, rules).require()
-
+    check = (lambda judged, digest: verify_image(judged, digest, rules).require()) if rules else None
     with progress() as on_event:
         loaded = load_bundle(bundle, Store.open(store), check=check, on_event=on_event)
     saved: Policy | None = None

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.events import OnEvent, ignore
@@ -52,8 +53,7 @@ def pull_checked(
     root = origin.root()
     _require_image(root)
     report = PullReport(root.digest, tag=tag)
-    with _aside(store) as folder:
-        judged = Store.open(Path(folder, "store"))
+    with judging_store(store) as judged:
         manifests = _bring_small(origin, root, judged, kinds, report)
         check(judged, root.digest)
         store.add(judged.read(root.blobs[0].digest))
@@ -74,11 +74,15 @@ def _require_image(root: ReadManifest) -> None:
         raise InputError(f"{root.digest} has a config of {root.blobs[0].size} bytes, at most {MANIFEST_LIMIT} are read")
 
 
-def _aside(store: Store) -> tempfile.TemporaryDirectory[str]:
+@contextmanager
+def judging_store(store: Store) -> Iterator[Store]:
+    """An empty store for the length of the block: what is in it is judged, and nothing of it is in `store` yet."""
     try:
-        return tempfile.TemporaryDirectory(prefix="judge-", dir=store.root / "partial")
+        folder = tempfile.TemporaryDirectory(prefix="judge-", dir=store.root / "partial")
     except OSError as error:
         raise storage_error(error, store.root) from error
+    with folder as name:
+        yield Store.open(Path(name, "store"))
 
 
 def _bring_small(
