@@ -64,7 +64,7 @@ def overlay() -> Finding:
         Path(folder, "merged").mkdir()
         refused = _try(_ENTER + _MOUNT, folder)
     if refused:
-        todo = "Runs work from a flat copy of the image instead, which takes more inodes; Linux 5.11 mounts overlays."
+        todo = "Keep the store on a file system with hard links, which need no overlay; or use Linux 5.11 or later."
         return Finding(name, "warning", f"can't be mounted: {refused}", todo)
     return Finding(name, "ok", "an overlay was mounted")
 

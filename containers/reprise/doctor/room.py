@@ -15,7 +15,7 @@ FEW_BYTES, ENOUGH_BYTES = 2 << 30, 20 << 30
 """Free bytes below which no image with PyTorch fits (1 GB beside its layers), and above which those with CUDA do."""
 
 FEW_INODES, ENOUGH_INODES = 40_000, 200_000
-"""An image with PyTorch has about 20,000 files; a flat copy of its layers has as many links and folders again."""
+"""An image with PyTorch has about 20,000 files; the folder that it runs from has as many links and folders again."""
 
 TMP_BYTES = 64 << 20
 """What launches leave in the folder for temporary files is small; layers are never unpacked there."""

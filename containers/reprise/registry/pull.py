@@ -163,14 +163,9 @@ def bring_blobs(
     report: PullReport,
     on_event: OnEvent,
 ) -> dict[str, str]:
-    """Download the blobs of `manifests` that the store lacks, several at once.
+    """Download the blobs of `manifests` that the store lacks; errors are raised for those of the `needed` manifests.
 
-    Args:
-        needed: digests of the manifests without whose blobs there is nothing; errors of theirs are raised.
-        report: told what was there and what came in.
-
-    Returns:
-        Why a blob of another manifest did not come in, by the blob's digest.
+    Returns why a blob of another one did not come in, by its digest; `report` is told what was here and what came.
     """
     wanted: dict[str, tuple[Descriptor, bool]] = {}
     for manifest in manifests:
