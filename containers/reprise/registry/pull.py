@@ -21,6 +21,7 @@ from reprise.registry.reference import Reference
 from reprise.registry.repository import open_repository
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise.store.references import record_pull
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, UnavailableError
 
 DOWNLOADS = 4
@@ -32,7 +33,8 @@ _EVENT_SECONDS = 0.1
 
 @dataclass(slots=True)
 class PullReport:
-    """What a pull did; all but `skipped` are digests. `skipped` says which referrers were left out, and why."""
+    """What a pull did; all but `skipped` are digests. `skipped` says which referrers were left out, and why;
+    `needed` are the manifests that the reference itself names, without what refers to them."""
 
     digest: str
     manifests: list[str] = field(default_factory=list)
@@ -41,6 +43,7 @@ class PullReport:
     skipped: list[str] = field(default_factory=list)
     bytes: int = 0
     tag: str = ""
+    needed: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The report for `--json`."""
@@ -66,7 +69,8 @@ def pull(
 ) -> PullReport:
     """Bring what a reference names into the store, with all that refers to it; layers that are there are not fetched.
 
-    Nothing is trusted but digests: whether an image may be used is for `reprise verify` to say.
+    Nothing is trusted but digests: whether an image may be used is for `reprise verify` to say. The store remembers
+    which reference an image came from, since a policy may allow some repositories alone.
 
     Args:
         tag: what the store calls it; by default the reference, where it has a tag or no digest.
@@ -83,7 +87,9 @@ def pull(
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
     named = "" if reference.digest and not reference.tag else f"{reference.host}/{reference.repository}:"
     named = named and named + (reference.tag or reference.name)
-    return bring(origin, store, tag=named if tag is None else tag, leave_out=leave_out, on_event=on_event)
+    report = bring(origin, store, tag=named if tag is None else tag, leave_out=leave_out, on_event=on_event)
+    record_pull(store, named or str(reference.at(report.digest)), report.needed)
+    return report
 
 
 def bring(
@@ -93,6 +99,7 @@ def bring(
     root = origin.root()
     report = PullReport(root.digest, tag=tag)
     manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
+    report.needed = sorted(needed)
     failures = _bring_blobs(origin, store, manifests.values(), needed, report, on_event)
     for digest, manifest in manifests.items():
         if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
