@@ -19,7 +19,7 @@ from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import attach_bundle, attest, sign_image
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, read_public_key, sign_statement
-from reprise_trainer.identity.policy import all_hold, evaluate
+from reprise_trainer.identity.judge import all_hold, evaluate
 
 
 def test_cosign_verifies_our_signature(cosign: Any, registry: Any, signed_image: Any, cosign_key_options: Any) -> None:
