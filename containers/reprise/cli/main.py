@@ -21,6 +21,7 @@ from reprise.cli import (
     key,
     lock,
     outdated,
+    policy,
     pull,
     push,
     rebuild,
@@ -43,6 +44,7 @@ for verb in (
     *(train, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+app.add_typer(policy.app, name="policy")
 
 
 def _print_version(asked: bool) -> None:
