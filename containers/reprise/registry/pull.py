@@ -23,6 +23,7 @@ from reprise.store import Store
 from reprise.store.index_entries import TAG
 from reprise.store.references import record_pull
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, UnavailableError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, SIZE_LIMIT
 
 DOWNLOADS = 4
 """Downloads at a time."""
@@ -144,6 +145,7 @@ def _graph(
         for referrer in origin.referrers(manifest.digest):
             try:
                 found = read(referrer.digest)
+                _refuse_large_bundle(found)
                 if found.subject == manifest.digest and found.artifact_type not in leave_out:
                     add(found, depth + 1, False)
             except (DoesNotHoldError, InputError, NotFoundError) as error:
@@ -154,6 +156,15 @@ def _graph(
 
     add(root, 0, True)
     return manifests, needed
+
+
+def _refuse_large_bundle(referrer: ReadManifest) -> None:
+    """A bundle larger than what is ever read as one is not fetched: anybody could fill a disk with it."""
+    if (
+        referrer.artifact_type == BUNDLE_TYPE
+        and (size := max((blob.size for blob in referrer.blobs), default=0)) > SIZE_LIMIT
+    ):
+        raise InputError(f"a bundle of {size} bytes; at most {SIZE_LIMIT} are read")
 
 
 def _bring_blobs(

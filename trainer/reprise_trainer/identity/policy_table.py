@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -27,6 +26,8 @@ class Table:
         self.values, self.where = values, where
         for name in values:
             if name not in valid:
+                import difflib
+
                 nearest = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.0)
                 raise InputError(f"{where}: unknown key {name!r}; did you mean {nearest[0]!r}?")
 
