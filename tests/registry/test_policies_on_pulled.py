@@ -136,6 +136,21 @@ def test_an_old_image_under_a_name_of_ones_own_is_old_too_and_a_digest_is_what_i
     assert verify_image(tag.store, tag.first.digest, policy).holds
 
 
+def test_an_image_can_be_judged_in_one_store_by_the_memory_of_another(tag: Tag, tmp_path: Path) -> None:
+    for digest in (tag.first.digest, tag.second):
+        accept_image(tag.store, tag.move(digest), tag.policy(), name=tag.reference)
+    aside = tag.first.store  # has the images, and remembers nothing
+    allowed = tag.policy(f"{tag.registry.host}/team/small")
+    judged = {
+        digest: verify_image(
+            aside, digest, allowed, name=tag.reference, references=[tag.reference], memory=tag.store
+        ).holds
+        for digest in (tag.first.digest, tag.second)
+    }
+    assert judged == {tag.first.digest: False, tag.second: True}
+    assert not verify_image(aside, tag.second, allowed, references=["a.org/team/small:1"], memory=tag.store).holds
+
+
 def test_an_image_that_does_not_hold_is_not_remembered(tag: Tag) -> None:
     digest = tag.move(tag.first.digest)
     with pytest.raises(DoesNotHoldError):

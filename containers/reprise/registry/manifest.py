@@ -8,7 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from reprise.store.layout import INDEX_TYPE, MANIFEST_LIMIT
+from reprise.store import layout
+from reprise.store.layout import INDEX_TYPE
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
@@ -18,6 +19,8 @@ DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
 DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 INDEX_TYPES = (INDEX_TYPE, DOCKER_LIST_TYPE)
 MANIFEST_TYPES = (MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_LIST_TYPE)
+
+MANIFEST_LIMIT = layout.MANIFEST_LIMIT
 
 _BLOB_LIMIT = 1 << 40
 _PARTS_LIMIT = 4096

@@ -160,10 +160,8 @@ def _graph(
 
 def _refuse_large_bundle(referrer: ReadManifest) -> None:
     """A bundle larger than what is ever read as one is not fetched: anybody could fill a disk with it."""
-    if (
-        referrer.artifact_type == BUNDLE_TYPE
-        and (size := max((blob.size for blob in referrer.blobs), default=0)) > SIZE_LIMIT
-    ):
+    size = max((blob.size for blob in referrer.blobs), default=0)
+    if referrer.artifact_type == BUNDLE_TYPE and size > SIZE_LIMIT:
         raise InputError(f"a bundle of {size} bytes; at most {SIZE_LIMIT} are read")
 
 

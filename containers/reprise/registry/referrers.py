@@ -17,9 +17,9 @@ from urllib.parse import urljoin
 import requests
 
 from reprise.registry.connection import read_body
-from reprise.registry.manifest import Descriptor, ReadManifest, read_descriptors
+from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, read_descriptors
 from reprise.registry.repository import Repository
-from reprise.store.layout import INDEX_TYPE, MANIFEST_LIMIT
+from reprise.store.layout import INDEX_TYPE
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError, UnavailableError
 

@@ -8,9 +8,8 @@ from pathlib import Path
 import requests
 
 from reprise.registry.connection import Registry, open_registry, read_body
-from reprise.registry.manifest import MANIFEST_TYPES, ReadManifest, read_manifest
+from reprise.registry.manifest import MANIFEST_LIMIT, MANIFEST_TYPES, ReadManifest, read_manifest
 from reprise.registry.reference import Reference
-from reprise.store.layout import MANIFEST_LIMIT
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 

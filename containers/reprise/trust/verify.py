@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
@@ -60,6 +61,8 @@ def verify_image(
     name: str = "",
     at: datetime | None = None,
     accept_older: bool = False,
+    references: Sequence[str] | None = None,
+    memory: Store | None = None,
 ) -> VerifyReport:
     """Judge an image in the store by a policy, offline. Nothing is written: `accept_image` also remembers.
 
@@ -69,6 +72,8 @@ def verify_image(
         name: what the user called it. A name may have been moved to an older image, a digest can't.
         at: the time, with a time zone, at which keys and policy must not have ended; by default now.
         accept_older: let a tag go back to an image that was accepted under it before the last one.
+        references: where it was pulled from (`host/path:tag` or `host/path@digest`); by default what is remembered.
+        memory: the store that remembers references and tags, where that is not `store` itself.
 
     Raises:
         NotFoundError: the store does not hold the image.
@@ -77,12 +82,13 @@ def verify_image(
     manifest = _manifest_rule(store, digest)
     if manifest.outcome == "fails":
         return VerifyReport(digest, (manifest,))
-    references = pulled_from(store, digest)
+    memory = memory or store
+    references = pulled_from(memory, digest) if references is None else references
     tags = _judged_tags(references, name)
     rules = [manifest]
     if policy.repositories:
         rules.append(_repository_rule(references, policy.repositories))
-    rules += [_tag_rule(tag, accepted_under(store, tag), digest, accept_older) for tag in tags]
+    rules += [_tag_rule(tag, accepted_under(memory, tag), digest, accept_older) for tag in tags]
     bundles = [bundle for _, bundle in stored_bundles(store, digest)]
     rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC))
     later = "the trainer measures every file when the image starts"
@@ -125,7 +131,7 @@ def _manifest_rule(store: Store, digest: str) -> RuleResult:
     return RuleResult(rule, "holds", digest)
 
 
-def _judged_tags(references: list[str], name: str) -> tuple[str, ...]:
+def _judged_tags(references: Sequence[str], name: str) -> tuple[str, ...]:
     """The tagged references that `name` stands for: itself, those it was pulled from, or for a digest none."""
     tagged = [each for each in references if "@" not in each]
     if not name or DIGEST_PATTERN.match(name.rpartition("@")[2]):
@@ -133,7 +139,7 @@ def _judged_tags(references: list[str], name: str) -> tuple[str, ...]:
     return (name,) if name in tagged else tuple(tagged)
 
 
-def _repository_rule(references: list[str], patterns: tuple[str, ...]) -> RuleResult:
+def _repository_rule(references: Sequence[str], patterns: tuple[str, ...]) -> RuleResult:
     rule = "pulled from an allowed repository"
     for reference in references:
         repository = _repository(reference)
