@@ -84,7 +84,7 @@ def verify_image(
         return VerifyReport(digest, (manifest,))
     memory = memory or store
     references = pulled_from(memory, digest) if references is None else references
-    tags = _judged_tags(references, name)
+    tags = _judged_tags(references, name, known=bool(accepted_under(memory, name)))
     rules = [manifest]
     if policy.repositories:
         rules.append(_repository_rule(references, policy.repositories))
@@ -131,12 +131,13 @@ def _manifest_rule(store: Store, digest: str) -> RuleResult:
     return RuleResult(rule, "holds", digest)
 
 
-def _judged_tags(references: Sequence[str], name: str) -> tuple[str, ...]:
-    """The tagged references that `name` stands for: itself, those it was pulled from, or for a digest none."""
+def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[str, ...]:
+    """The tagged references that `name` stands for: itself (also when only the memory of what was accepted knows it),
+    those it was pulled from, or for a digest none."""
     tagged = [each for each in references if "@" not in each]
     if not name or DIGEST_PATTERN.match(name.rpartition("@")[2]):
         return ()
-    return (name,) if name in tagged else tuple(tagged)
+    return (name,) if known or name in tagged else tuple(tagged)
 
 
 def _repository_rule(references: Sequence[str], patterns: tuple[str, ...]) -> RuleResult:
