@@ -104,11 +104,11 @@ def _link_tree(source: Path, target: Path) -> None:
     with os.scandir(source) as entries:
         for entry in entries:
             place = target / entry.name
-            if place.is_symlink() and entry.is_dir(follow_symlinks=False):
-                raise InputError(
-                    f"{entry.path} is a folder where another layer has a link, so that files would go there"
-                )
             if entry.is_dir(follow_symlinks=False):
+                if place.is_symlink():
+                    raise InputError(
+                        f"{entry.path} is a folder where another layer has a link: it would lead elsewhere"
+                    )
                 place.mkdir(exist_ok=True)
                 _link_tree(Path(entry.path), place)
             elif not os.path.lexists(place):
