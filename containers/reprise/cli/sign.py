@@ -14,34 +14,36 @@ def command(
     image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
     store: StoreOption = None,
     key: KeyOption = None,
+    builder: Annotated[
+        str | None,
+        typer.Option("--builder", help="Who built it, in the provenance; a URI that policies know.", metavar="URI"),
+    ] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign IMAGE and its bill of materials with your key; both lie beside it in the store, as cosign's bundles do.
+    """Sign IMAGE, its provenance (SLSA) and its bill of materials; all lie beside it in the store, as cosign's do.
 
-    The bill of materials needs the image's lock and artifacts; without them it is left out, and that is said.
+    The provenance needs the image's lock, the bill of materials its artifacts, too; what can't be made is left out, and
+    that is said.
 
     Your key is made on first use, and beside it a policy that trusts it, which other commands use by default.
 
     Example: `reprise sign torch-cpu`
     """
-    from reprise.bom.attest import attest_bill
+    from reprise.bom.provenance import LOCAL_BUILDER
+    from reprise.bom.sign_all import sign_all
     from reprise.cli.output import print_json, print_rows
     from reprise.store import Store
     from reprise.trust.keys import load_or_make_key
     from reprise.trust.policy_file import load_or_make_policy
-    from reprise.trust.sign import sign_image
-    from reprise_trainer.errors import InputError, NotFoundError
-    from reprise_trainer.identity.bundle import key_hint
+    from reprise.trust.signer import KeySigner
 
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)
-    signing_key = load_or_make_key(key)
+    signer = KeySigner(load_or_make_key(key))
     if key is None:
-        load_or_make_policy(signing_key.public_key())
-    signature = sign_image(opened, digest, image if image != digest else "image", signing_key)
-    document = {"image": digest, "signature": signature, "key": key_hint(signing_key.public_key())}
-    try:
-        document["bill_of_materials"] = attest_bill(opened, digest, signing_key)
-    except (NotFoundError, InputError) as error:  # the image's signature stands without it
-        print(f"warning: no bill of materials was signed: {error}", file=sys.stderr)
+        load_or_make_policy(signer.key.public_key())
+    signed = sign_all(opened, digest, image if image != digest else "image", signer, builder or LOCAL_BUILDER)
+    for warning in signed.left_out:
+        print(f"warning: {warning}", file=sys.stderr)
+    document = {"image": digest, "key": signer.identity, **signed.referrers}
     print_json(document) if as_json else print_rows(document.items())
