@@ -7,7 +7,13 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, KeyOption, StoreOption
+from reprise.cli.options import (
+    JsonOption,
+    KeyOption,
+    PassphraseCommandOption,
+    PassphraseDescriptorOption,
+    StoreOption,
+)
 
 
 def command(
@@ -18,6 +24,8 @@ def command(
         str | None,
         typer.Option("--builder", help="Who built it, in the provenance; a URI that policies know.", metavar="URI"),
     ] = None,
+    passphrase_fd: PassphraseDescriptorOption = None,
+    passphrase_command: PassphraseCommandOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Sign IMAGE, its provenance (SLSA) and its bill of materials; all lie beside it in the store, as cosign's do.
@@ -31,15 +39,19 @@ def command(
     """
     from reprise.bom.provenance import LOCAL_BUILDER
     from reprise.bom.sign_all import sign_all
+    from reprise.cli.options import passphrase_source
     from reprise.cli.output import print_json, print_rows
     from reprise.store import Store
-    from reprise.trust.keys import load_or_make_key
+    from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_or_make_key, unencrypted_note
     from reprise.trust.policy_file import load_or_make_policy
     from reprise.trust.signer import KeySigner
 
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)
-    signer = KeySigner(load_or_make_key(key))
+    path = key or home() / KEY_FILE
+    signer = KeySigner(load_or_make_key(path, passphrase_source(passphrase_fd, passphrase_command)))
+    if not is_encrypted(path):
+        print(unencrypted_note(path), file=sys.stderr)
     if key is None:
         load_or_make_policy(signer.key.public_key())
     signed = sign_all(opened, digest, image if image != digest else "image", signer, builder or LOCAL_BUILDER)
