@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,11 +16,26 @@ from reprise.cli.options import (
     StoreOption,
 )
 
+if TYPE_CHECKING:
+    from reprise.trust.passphrase import Passphrase
+    from reprise.trust.signer import Signer
+
 
 def command(
     image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
     store: StoreOption = None,
     key: KeyOption = None,
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Sign by Sigstore as whom an identity token names, not with a key.")
+    ] = False,
+    identity_token: Annotated[
+        Path | None,
+        typer.Option("--identity-token", help="File of that token; by default the CI service's.", metavar="FILE"),
+    ] = None,
+    trust_config: Annotated[
+        Path | None,
+        typer.Option("--trust-config", help="Which Sigstore; by default the public one.", metavar="FILE"),
+    ] = None,
     builder: Annotated[
         str | None,
         typer.Option("--builder", help="Who built it, in the provenance; a URI that policies know.", metavar="URI"),
@@ -42,20 +58,39 @@ def command(
     from reprise.cli.options import passphrase_source
     from reprise.cli.output import print_json, print_rows
     from reprise.store import Store
+    from reprise_trainer.errors import InputError
+
+    if not keyless and (identity_token or trust_config):
+        raise InputError("--identity-token and --trust-config are for --keyless")
+    if keyless and key:
+        raise InputError("--keyless and --key exclude each other")
+    opened = Store.open(store, create=False)
+    digest = opened.resolve(image)
+    passphrase = passphrase_source(passphrase_fd, passphrase_command)
+    signer = _keyless_signer(identity_token, trust_config) if keyless else _key_signer(key, passphrase)
+    signed = sign_all(opened, digest, image if image != digest else "image", signer, builder or LOCAL_BUILDER)
+    for warning in signed.left_out:
+        print(f"warning: {warning}", file=sys.stderr)
+    document = {"image": digest, "identity" if keyless else "key": signer.identity, **signed.referrers}
+    print_json(document) if as_json else print_rows(document.items())
+
+
+def _key_signer(key: Path | None, passphrase: Passphrase) -> Signer:
     from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_or_make_key, unencrypted_note
     from reprise.trust.policy_file import load_or_make_policy
     from reprise.trust.signer import KeySigner
 
-    opened = Store.open(store, create=False)
-    digest = opened.resolve(image)
     path = key or home() / KEY_FILE
-    signer = KeySigner(load_or_make_key(path, passphrase_source(passphrase_fd, passphrase_command)))
+    signer = KeySigner(load_or_make_key(path, passphrase))
     if not is_encrypted(path):
         print(unencrypted_note(path), file=sys.stderr)
     if key is None:
         load_or_make_policy(signer.key.public_key())
-    signed = sign_all(opened, digest, image if image != digest else "image", signer, builder or LOCAL_BUILDER)
-    for warning in signed.left_out:
-        print(f"warning: {warning}", file=sys.stderr)
-    document = {"image": digest, "key": signer.identity, **signed.referrers}
-    print_json(document) if as_json else print_rows(document.items())
+    return signer
+
+
+def _keyless_signer(identity_token: Path | None, trust_config: Path | None) -> Signer:
+    from reprise.trust.keyless_signer import KeylessSigner, ambient_token, read_trust_config, token_from_file
+
+    token = token_from_file(identity_token) if identity_token else ambient_token
+    return KeylessSigner(read_trust_config(trust_config), token)
