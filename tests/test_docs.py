@@ -10,8 +10,10 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from reprise.bom.provenance import provenance
 from reprise.cli.main import app
 from reprise.lock.environment import read_environment
+from reprise.lock.read import read_lock
 from reprise_trainer import errors
 from reprise_trainer.identity.policy import read_policy
 from reprise_trainer.training import config
@@ -87,6 +89,24 @@ def test_the_policy_that_is_shown_is_one_and_every_option_is_named() -> None:
     assert read_policy(example.encode()).repositories == ("registry.example.org/team/*",)
     for option in ("--policy", "--at", "--accept-older", "--json", "--for", "--output"):
         assert option in text, option
+
+
+@pytest.mark.parametrize("verb", ["key", "sign"])
+def test_every_option_of_signing_is_documented(verb: str) -> None:
+    text = (CHECKOUT / "docs/signing.md").read_text()
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--store", "--help"}:
+        assert f"{option}" in text, option
+
+
+def test_the_build_type_of_provenance_is_documented() -> None:
+    text = (CHECKOUT / "docs/signing.md").read_text()
+    predicate = provenance(read_lock(CHECKOUT / "locks/torch-cpu"), "sha256:" + "0" * 64)
+    definition = predicate["buildDefinition"]
+    assert f"`{definition['buildType']}`" in text and f"`{predicate['runDetails']['builder']['id']}`" in text
+    for field in (*definition, *definition["externalParameters"]):
+        assert field in text, field
 
 
 def test_every_exit_code_is_documented() -> None:

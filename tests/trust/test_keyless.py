@@ -28,7 +28,14 @@ from reprise.trust.keyless import is_keyless, read_trusted_root, verify_keyless
 from reprise.trust.keyless_signer import KeylessSigner, ambient_token, read_trust_config, token_from_file
 from reprise.trust.sign import sign_image, stored_bundles
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, UnavailableError
+from reprise_trainer.errors import (
+    DoesNotHoldError,
+    InputError,
+    NotFoundError,
+    RepriseError,
+    SystemFailureError,
+    UnavailableError,
+)
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, sign_statement
 
 BUILDER = "https://ci.example.org/lab/image.yml@refs/heads/main"
@@ -262,6 +269,16 @@ def test_a_service_that_is_down_is_one_message(service: str, store: Store, image
         with pytest.raises(UnavailableError, match="signing with Sigstore failed"):
             sign_image(store, image, "one", signer(instance))
     assert stored_bundles(store, image) == []
+
+
+def test_without_sigstore_python_what_to_install_is_said(
+    bundle: bytes, root: bytes, rule: Rule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "sigstore", None)
+    with pytest.raises(SystemFailureError, match=r"reprise\[keyless\]"):
+        verify_keyless(bundle, root, [rule], DIGEST)
+    with pytest.raises(SystemFailureError, match=r"reprise\[keyless\]"):
+        read_trust_config(None)
 
 
 def test_tokens_that_are_none_or_of_strangers_sign_nothing(sigstore: PrivateSigstore, tmp_path: Path) -> None:
