@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -46,19 +44,6 @@ BUILDER = "urn:example:builder:ci"
 @pytest.fixture(scope="session")
 def lock(project: Project) -> Lock:
     return read_lock(project.lock_folder("torch-cpu"))
-
-
-@pytest.fixture
-def store(torch_cpu: BuiltImage, shared_store: Store, tmp_path: Path) -> Store:
-    """A store of its own that shares the blobs' files with the tests' one: blobs never change."""
-    shutil.copytree(
-        shared_store.root, tmp_path / "store", copy_function=os.link, ignore=shutil.ignore_patterns("cache")
-    )
-    index = tmp_path / "store" / "index.json"
-    data = index.read_bytes()
-    index.unlink()
-    index.write_bytes(data)
-    return Store(tmp_path / "store")
 
 
 def read_by_in_toto(predicate: dict[str, Any]) -> Provenance:
