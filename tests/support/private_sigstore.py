@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 import jwt
 from cryptography import x509
@@ -108,6 +108,8 @@ class PrivateSigstore:
     def post(self, path: str, data: bytes, bearer: str) -> tuple[int, bytes, dict[str, str]]:
         if path == "/api/v1/timestamp":
             return 201, self.time_stamper.answer(data), {"Content-Type": "application/timestamp-reply"}
+        if path == "/oidc/token":
+            return 200, _json(self.provider.exchange(dict(parse_qsl(data.decode())))), {}
         request = json.loads(data)
         if path == "/api/v2/signingCert":
             return 200, _json(self.authority.answer(request, bearer)), {}
@@ -153,6 +155,9 @@ def _handler(instance: PrivateSigstore) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             path = urlsplit(self.path).path
             instance.requests.append(f"GET {path}")
+            if path == "/oidc/auth":
+                location = instance.provider.authorize(dict(parse_qsl(urlsplit(self.path).query)))
+                return self._answer(302, b"", {"Location": location})
             document = instance.get(path)
             self._answer(404 if document is None else 200, _json(document or {}), {})
 

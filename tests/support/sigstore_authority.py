@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import secrets
 import struct
 import time
 from datetime import UTC, datetime, timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 import jwt
 from asn1crypto import core
@@ -32,6 +34,8 @@ class IdentityProvider:
     def __init__(self) -> None:
         self.key = rsa.generate_private_key(public_exponent=65537, key_size=2048)
         self.url = ""  # known once the server listens
+        self.user = ""  # who sits at the browser
+        self.asked: dict[str, str] = {}  # code → its challenge
 
     def token(self, subject: str, *, seconds: int = 300, **claims: Any) -> str:
         now = int(time.time())
@@ -41,6 +45,19 @@ class IdentityProvider:
     def verify(self, token: str) -> Claims:
         public = self.key.public_key()
         return jwt.decode(token, public, algorithms=["RS256"], audience=AUDIENCE, issuer=self.url)
+
+    def authorize(self, query: dict[str, str]) -> str:
+        """Where a browser goes on after its user has logged in (RFC 6749 section 4.1.2)."""
+        code = secrets.token_hex(16)
+        self.asked[code] = query["code_challenge"]
+        return f"{query['redirect_uri']}?{urlencode({'code': code, 'state': query['state']})}"
+
+    def exchange(self, form: dict[str, str]) -> dict[str, str]:
+        """The token for a code, once, for whoever knows what the challenge was made of (RFC 7636)."""
+        hashed = hashlib.sha256(form["code_verifier"].encode()).digest()
+        if base64.urlsafe_b64encode(hashed).decode().rstrip("=") != self.asked.pop(form["code"]):
+            raise ValueError("the code is somebody else's")
+        return {"access_token": self.token(self.user), "token_type": "Bearer"}
 
     def discovery(self) -> dict[str, Any]:
         """OpenID Connect Discovery 1.0, section 3."""

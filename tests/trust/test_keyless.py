@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import json
 import os
+import pty
 import subprocess
 import sys
 import time
@@ -300,11 +302,12 @@ def test_a_ci_service_gives_its_job_a_token(sigstore: PrivateSigstore, monkeypat
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_URL", f"{sigstore.url}/ci/token?job=1")
     monkeypatch.setenv("ACTIONS_ID_TOKEN_REQUEST_TOKEN", "a job's own")
     sigstore.ci_subject = BUILDER
-    assert sigstore.provider.verify(ambient_token())["sub"] == BUILDER
+    config = ClientTrustConfig.from_json(json.dumps(sigstore.trust_config()))
+    assert sigstore.provider.verify(ambient_token(config, at_a_desk=False))["sub"] == BUILDER
     for name in ("GITHUB_ACTIONS", "ACTIONS_ID_TOKEN_REQUEST_URL", "ACTIONS_ID_TOKEN_REQUEST_TOKEN"):
         monkeypatch.delenv(name)
     with pytest.raises(InputError, match="--identity-token"):
-        ambient_token()
+        ambient_token(config, at_a_desk=False)
 
 
 def test_the_command_signs_as_whom_the_token_names(
@@ -323,6 +326,28 @@ def test_the_command_signs_as_whom_the_token_names(
     assert sign(store, image, "--identity-token", str(token)).returncode == 65
     assert sign(store, image, *options, "--key", "x").returncode == 65
     assert sign(store, image, "--keyless", "--trust-config", str(token)).returncode == 65
+
+
+def test_at_a_desk_a_login_in_the_browser_gives_the_token(
+    sigstore: PrivateSigstore, store: Store, image: str, tmp_path: Path
+) -> None:
+    sigstore.provider.user = "https://people.example.org/somebody"
+    config = write(tmp_path / "config.json", json.dumps(sigstore.trust_config()))
+    command = [sys.executable, "-m", "reprise", "sign", image, "--store", str(store.root), "--keyless"]
+    child, terminal = pty.fork()
+    if child == 0:
+        visit = f"{sys.executable} -c 'import sys, urllib.request as web; web.urlopen(sys.argv[1], timeout=30)' %s"
+        browser = {"BROWSER": visit, "REPRISE_HOME": str(tmp_path)}
+        os.execve(sys.executable, [*command, "--trust-config", str(config)], {**os.environ, **browser})
+    screen = b""
+    with contextlib.suppress(OSError):  # EIO: the child is gone
+        while data := os.read(terminal, 4096):
+            screen += data
+    os.close(terminal)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0, screen.decode()
+    rules = [Rule(sigstore.provider.url, sigstore.provider.user)]
+    (found,) = [bundle for _, bundle in stored_bundles(store, image)]
+    verify_keyless(found, root_of(sigstore), rules, image)
 
 
 def sign(store: Store, image: str, *options: str) -> subprocess.CompletedProcess[str]:

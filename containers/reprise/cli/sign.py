@@ -30,7 +30,7 @@ def command(
     ] = False,
     identity_token: Annotated[
         Path | None,
-        typer.Option("--identity-token", help="File of that token; by default the CI service's.", metavar="FILE"),
+        typer.Option("--identity-token", help="File of that token; else CI or your login gives one.", metavar="FILE"),
     ] = None,
     trust_config: Annotated[
         Path | None,
@@ -92,5 +92,8 @@ def _key_signer(key: Path | None, passphrase: Passphrase) -> Signer:
 def _keyless_signer(identity_token: Path | None, trust_config: Path | None) -> Signer:
     from reprise.trust.keyless_signer import KeylessSigner, ambient_token, read_trust_config, token_from_file
 
-    token = token_from_file(identity_token) if identity_token else ambient_token
-    return KeylessSigner(read_trust_config(trust_config), token)
+    config = read_trust_config(trust_config)
+    if identity_token is not None:
+        return KeylessSigner(config, token_from_file(identity_token))
+    at_a_desk = sys.stdin.isatty() and sys.stderr.isatty()
+    return KeylessSigner(config, lambda: ambient_token(config, at_a_desk=at_a_desk))

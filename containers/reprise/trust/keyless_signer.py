@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sigstore.sign import Signer as CertificateSigner
 
 _LARGEST_TOKEN = 65536  # bytes
+_TOKEN_HINT = "Let the job have one (on GitHub: `permissions: id-token: write`), or name one by --identity-token FILE."
 _RETRY = "What was signed is kept; run the command again for the rest."
 
 
@@ -127,21 +128,26 @@ def token_from_file(path: Path) -> Callable[[], str]:
     return read
 
 
-def ambient_token() -> str:
-    """The identity token that the CI service around this process gives to it.
+def ambient_token(config: ClientTrustConfig, *, at_a_desk: bool) -> str:
+    """The identity token that the CI service around this process gives to it, or that a person's login gives.
+
+    Args:
+        config: names the service where a person logs in.
+        at_a_desk: whether a person is there, to use a browser.
 
     Raises:
-        InputError: there is no such service, or it gives none.
+        InputError: nobody gives a token.
     """
-    from sigstore.oidc import IdentityError, detect_credential
+    from sigstore.oidc import IdentityError, Issuer, detect_credential
 
-    hint = "Let the job have one (on GitHub: `permissions: id-token: write`), or give one with --identity-token FILE."
     try:
         token = detect_credential()
+        if token is None and at_a_desk:
+            token = str(Issuer(config.signing_config.get_oidc_url()).identity_token())
     except IdentityError as error:
-        raise InputError(f"the CI service gives no identity token: {error}", hint=hint) from error
+        raise InputError(f"there is no identity token: {_reason(error)}", hint=_TOKEN_HINT) from error
     if token is None:
-        raise InputError("no CI service that is known here gives an identity token", hint=hint)
+        raise InputError("no CI service that is known here gives an identity token", hint=_TOKEN_HINT)
     return token
 
 
