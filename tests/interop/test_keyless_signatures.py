@@ -5,11 +5,11 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from keyless_signing import BUILDER, Rule
 from private_sigstore import PrivateSigstore, private_sigstore
 from tests.interop.test_signatures import put_unsigned, registry_bundles
 
@@ -18,15 +18,7 @@ from reprise.trust.keyless_signer import KeylessSigner, read_trust_config
 from reprise.trust.sign import attest, sign_image
 from reprise_trainer.errors import DoesNotHoldError
 
-BUILDER = "https://ci.example.org/lab/image.yml@refs/heads/main"
 PROVENANCE = "https://slsa.dev/provenance/v1"
-
-
-@dataclass(frozen=True)
-class Rule:
-    issuer: str
-    subject: str
-    subject_pattern: str = ""
 
 
 @pytest.fixture(params=[(1, False), (2, True)], ids=["v1", "v2+time"])
