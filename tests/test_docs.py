@@ -10,9 +10,12 @@ import pytest
 import typer
 from pydantic import BaseModel
 
+from reprise.bom.provenance import provenance
 from reprise.cli.main import app
 from reprise.lock.environment import read_environment
+from reprise.lock.read import read_lock
 from reprise_trainer import errors
+from reprise_trainer.identity.policy import read_policy
 from reprise_trainer.training import config
 
 CHECKOUT = Path(__file__).parents[1]
@@ -62,6 +65,48 @@ def test_every_option_of_lock_is_documented() -> None:
     options = {option for parameter in lock.params for option in parameter.opts if option.startswith("--")}
     for option in options - {"--project", "--store", "--help"}:
         assert f"{option}" in text, option
+
+
+def test_every_key_of_a_policy_is_documented_under_its_table() -> None:
+    sections = re.split(r"^### `\[+(\w+)\]+`$", (CHECKOUT / "docs/policy.md").read_text(), flags=re.MULTILINE)
+    documented = {
+        name: tuple(re.findall(r"^\| `(\w+)` \|", text.partition("\n## ")[0], re.MULTILINE))
+        for name, text in zip(sections[1::2], sections[2::2], strict=True)
+    }
+    source = ast.parse((CHECKOUT / "trainer/reprise_trainer/identity/policy.py").read_text())
+    read = {
+        ast.literal_eval(node.args[0]): ast.literal_eval(node.args[1])
+        for node in ast.walk(source)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("table", "tables")
+    }
+    assert {"policy", "keys", "identities", "require", "revoked"} == set(read)
+    assert {name: set(keys) for name, keys in documented.items()} == {name: set(keys) for name, keys in read.items()}
+
+
+def test_the_policy_that_is_shown_is_one_and_every_option_is_named() -> None:
+    text = (CHECKOUT / "docs/policy.md").read_text()
+    (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
+    assert read_policy(example.encode()).repositories == ("registry.example.org/team/*",)
+    for option in ("--policy", "--at", "--accept-older", "--json", "--for", "--output"):
+        assert option in text, option
+
+
+@pytest.mark.parametrize("verb", ["key", "sign"])
+def test_every_option_of_signing_is_documented(verb: str) -> None:
+    text = (CHECKOUT / "docs/signing.md").read_text()
+    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
+    for option in options - {"--store", "--help"}:
+        assert f"{option}" in text, option
+
+
+def test_the_build_type_of_provenance_is_documented() -> None:
+    text = (CHECKOUT / "docs/signing.md").read_text()
+    predicate = provenance(read_lock(CHECKOUT / "locks/torch-cpu"), "sha256:" + "0" * 64)
+    definition = predicate["buildDefinition"]
+    assert f"`{definition['buildType']}`" in text and f"`{predicate['runDetails']['builder']['id']}`" in text
+    for field in (*definition, *definition["externalParameters"]):
+        assert field in text, field
 
 
 def test_every_exit_code_is_documented() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import stored_bundles
 from reprise.trust.verify import verify_image
-from reprise_trainer.errors import DoesNotHoldError, InputError
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 
 
 @pytest.fixture
@@ -60,6 +61,32 @@ def test_a_damaged_blob_is_named_and_its_image_does_not_come_over(image: SmallIm
 def test_a_folder_that_is_no_layout_is_named(store: Store, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not an OCI layout"):
         take_layout(tmp_path, store)
+
+
+@pytest.mark.parametrize(
+    ("index", "said"),
+    [
+        ("{", "not JSON"),
+        ("[" * 5000, "nested"),
+        ('{"manifests": 1}', "no list of manifests"),
+        ("[]", "no list of manifests"),
+        ('{"manifests": [1]}', "no list of manifests"),
+        ('{"manifests": [{"mediaType": "x", "digest": "sha256:../../etc/passwd"}]}', "no list of manifests"),
+        ('{"manifests": [{"mediaType": "x", "digest": "sha256:%s", "annotations": [1]}]}' % ("0" * 64), "no list"),
+        (" " * (5 << 20), "more than the limit"),
+    ],
+)
+def test_an_index_that_is_none_is_refused(image: SmallImage, store: Store, index: str, said: str) -> None:
+    (image.store.root / "index.json").write_text(index)
+    with pytest.raises(InputError, match=said):
+        take_layout(image.store.root, store)
+
+
+def test_a_layout_without_the_blobs_that_it_lists_is_refused(image: SmallImage, store: Store) -> None:
+    shutil.rmtree(image.store.root / "blobs")
+    with pytest.raises(NotFoundError, match=image.digest):
+        take_layout(image.store.root, store)
+    assert store.listed() == []
 
 
 def test_layers_stay_writable_by_nobody_but_the_store(image: SmallImage, store: Store) -> None:

@@ -15,14 +15,15 @@ from reprise.events import OnEvent, ignore
 from reprise.lock.model import Sources
 from reprise.registry.checked_pull import is_whole, pull_checked
 from reprise.registry.origin import RegistryOrigin
-from reprise.registry.pull import PullReport, stored_name
+from reprise.registry.pull import PullReport, source_name, stored_name
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference
 from reprise.registry.repository import open_repository
 from reprise.snapshots import prepare_snapshot
 from reprise.store import Store
+from reprise.store.references import record_pull
 from reprise.stored_image import read_image_lock, read_inventory
 from reprise.train import Launcher, RunResult, data_artifact, load_config, run_training
-from reprise.trust.verify import verify_image
+from reprise.trust.verify import VerifyReport, remember, verify_image
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE
 from reprise_trainer.identity.policy import Policy
@@ -73,12 +74,18 @@ def obtain_image(
     if reference.digest and _is_usable(store, reference.digest, policy):
         return ObtainedImage(reference.digest, str(reference))
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
+    judgements: list[VerifyReport] = []
 
     def check(judged: Store, digest: str) -> None:
         on_event({"event": "phase", "name": f"verify {_resolved(reference, digest)}"})
-        verify_image(judged, digest, policy).require()
+        source = source_name(reference, digest)
+        found = verify_image(judged, digest, policy, name=source, references=[source], memory=store)
+        found.require()
+        judgements.append(found)
 
     report = pull_checked(origin, store, check, kinds=RUN_NEEDS, tag=stored_name(reference), on_event=on_event)
+    record_pull(store, source_name(reference, report.digest), [report.digest])
+    remember(store, *judgements)
     return ObtainedImage(report.digest, _resolved(reference, report.digest), report)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import tempfile
 from pathlib import Path
@@ -13,11 +12,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise.store.layout import MANIFEST_LIMIT
 from reprise.trust.sign import sign_image
 from reprise.trust.verify import verify_image
+from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.policy import Policy
+from reprise_trainer.identity.strict_json import parse_json
 
 
 def take_layout(layout: Path, store: Store) -> dict[str, str]:
@@ -33,7 +35,8 @@ def take_layout(layout: Path, store: Store) -> dict[str, str]:
         StorageError: the store cannot be written; no image is half there.
     """
     manifests = _index(layout)
-    for blob in sorted((layout / "blobs" / "sha256").iterdir()):
+    blobs = layout / "blobs" / "sha256"
+    for blob in sorted(blobs.iterdir()) if blobs.is_dir() else []:
         if not store.has(f"sha256:{blob.name}"):
             _copy(blob, store)
     tagged = {}
@@ -62,9 +65,27 @@ def take_signed(layout: Path, store: Store, key: ec.EllipticCurvePrivateKey, pol
 
 def _index(layout: Path) -> list[dict[str, Any]]:
     try:
-        return list(json.loads((layout / "index.json").read_bytes())["manifests"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{layout} is not an OCI layout: index.json cannot be read ({error})") from error
+        with (layout / "index.json").open("rb") as file:
+            data = file.read(MANIFEST_LIMIT + 1)
+    except OSError as error:
+        raise InputError(f"{layout} is not an OCI layout: index.json cannot be read ({error.strerror})") from error
+    index = parse_json(data, f"index.json of {layout}", size_limit=MANIFEST_LIMIT)
+    entries = index.get("manifests") if isinstance(index, dict) else None
+    if not isinstance(entries, list) or not all(map(_is_entry, entries)):
+        raise InputError(f"{layout} is not an OCI layout: index.json has no list of manifests")
+    return entries
+
+
+def _is_entry(entry: object) -> bool:
+    """Whether it has what a descriptor must have, each of its type."""
+    return (
+        isinstance(entry, dict)
+        and isinstance(entry.get("mediaType"), str)
+        and bool(DIGEST_PATTERN.match(str(entry.get("digest"))))
+        and isinstance(entry.get("artifactType", ""), str)
+        and isinstance(notes := entry.get("annotations", {}), dict)
+        and all(isinstance(value, str) for value in notes.values())
+    )
 
 
 def _copy(blob: Path, store: Store) -> None:

@@ -25,8 +25,8 @@ from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import with_key
-from reprise.trust.sign import find_signature
-from reprise.trust.verify import verify_image
+from reprise.trust.sign import policy_bundles
+from reprise.trust.verify import accept_image, verify_image
 from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.durable import storage_error, write_durably
@@ -136,6 +136,7 @@ def train(
     """
     data, parsed = load_config(config)
     image = launcher.store.resolve(parsed.run.environment)
+    accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
     artifact = data_artifact(parsed)
     fetch([artifact], launcher.store, sources, on_event=on_event)
@@ -244,6 +245,7 @@ def _launch_contents(
     config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str
 ) -> LaunchContents:
     run_key = make_key()
+    bundles = policy_bundles(launcher.store, image, launcher.policy)
     delegation = delegate(
         launcher.key,
         run_key.public_key(),
@@ -256,7 +258,8 @@ def _launch_contents(
     return LaunchContents(
         launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json"),
         config=config,
-        image_bundle=find_signature(launcher.store, image, launcher.policy)[0],
+        image_bundle=bundles[0],
+        more_bundles=tuple(bundles[1:]),
         delegation=delegation,
         run_key=private_pem(run_key),
         policy=write_policy(launcher.run_policy).encode(),

@@ -1,12 +1,16 @@
-"""The locked packages of torch-cpu, read from the real artifacts."""
+"""The locked packages of torch-cpu, read from the real artifacts, and a store that has the image."""
 
 from __future__ import annotations
 
+import os
+import shutil
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
 from reprise.bom.contents import Package, read_packages, requested
+from reprise.build import BuiltImage
 from reprise.environments import LOCK_FILES, fetch_environment
 from reprise.lock.environment import read_environment
 from reprise.lock.model import Lock
@@ -33,3 +37,16 @@ def torch_contents(project: Project, shared_store: Store) -> Contents:
     packages = read_packages(lock, files, shared_store)
     environment = read_environment(project.environment_file("torch-cpu"))
     return Contents(lock, tuple(packages), requested(environment, packages))
+
+
+@pytest.fixture
+def store(torch_cpu: BuiltImage, shared_store: Store, tmp_path: Path) -> Store:
+    """A store of its own that shares the blobs' files with the tests' one: blobs never change."""
+    shutil.copytree(
+        shared_store.root, tmp_path / "store", copy_function=os.link, ignore=shutil.ignore_patterns("cache")
+    )
+    index = tmp_path / "store" / "index.json"
+    data = index.read_bytes()
+    index.unlink()
+    index.write_bytes(data)
+    return Store(tmp_path / "store")

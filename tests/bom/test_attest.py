@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -21,19 +19,6 @@ from reprise.trust.sign import sign_image, stored_bundles
 from reprise.trust.verify import verify_image
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError
 from reprise_trainer.identity.bundle import verify_bundle
-
-
-@pytest.fixture
-def store(torch_cpu: BuiltImage, shared_store: Store, tmp_path: Path) -> Store:
-    """A store of its own that shares the blobs' files with the tests' one: blobs never change."""
-    shutil.copytree(
-        shared_store.root, tmp_path / "store", copy_function=os.link, ignore=shutil.ignore_patterns("cache")
-    )
-    index = tmp_path / "store" / "index.json"
-    data = index.read_bytes()
-    index.unlink()
-    index.write_bytes(data)
-    return Store(tmp_path / "store")
 
 
 def test_the_attestation_says_what_the_document_says(store: Store, torch_cpu: BuiltImage) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import tarfile
+import tracemalloc
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -101,6 +102,7 @@ def test_several_at_once_give_one_result(store: Store) -> None:
         ([FOLDER, _member("d/../../evil")], "not a path beneath the root"),
         ([FOLDER, _member("d//x")], "not a path beneath the root"),
         ([_member("null", tarfile.CHRTYPE)], "neither a file, nor a folder, nor a symlink"),
+        ([_member("disk", tarfile.BLKTYPE)], "neither a file, nor a folder, nor a symlink"),
         ([_member("pipe", tarfile.FIFOTYPE)], "neither a file, nor a folder, nor a symlink"),
         ([_member("hard", tarfile.LNKTYPE, link="/etc/shadow")], "neither a file, nor a folder, nor a symlink"),
         ([FOLDER, _member("d/.wh.x")], "a whiteout"),
@@ -161,6 +163,78 @@ def test_a_blob_that_unpacks_to_far_too_much_is_refused(store: Store, monkeypatc
     layer = Layer(ZSTD_LAYER, store.add(zeros), len(zeros), sha256_digest(b""))
     with pytest.raises(InputError, match="unpacks to more than"):
         unpack_layers(store, [layer])
+
+
+def _zstd_zeros(head: bytes, length: int) -> bytes:
+    """A zstd frame (RFC 8878) of `head` and so many zeros: 128 KiB of them are four bytes (an RLE block)."""
+    block = 1 << 17
+    raw = (len(head) << 3 | 0 << 1).to_bytes(3, "little") + head
+    run = (block << 3 | 1 << 1).to_bytes(3, "little") + b"\0"
+    last = (0 << 3 | 0 << 1 | 1).to_bytes(3, "little")
+    return bytes.fromhex("28b52ffd 00 38") + raw + run * (length // block) + last
+
+
+def _header(name: str, size: int, kind: bytes = tarfile.REGTYPE, form: int = tarfile.GNU_FORMAT) -> bytes:
+    info = _member(name, kind)
+    info.size = size
+    return info.tobuf(format=form)
+
+
+def test_a_hundred_gigabytes_of_zeros_in_few_megabytes_are_refused_before_a_byte_is_written(store: Store) -> None:
+    length = 100 << 30
+    bomb = _zstd_zeros(_header("zeros", length), length)
+    assert len(bomb) < 10 << 20
+    with pytest.raises(InputError, match=r"holds 'zeros' of 107,374,182,400 bytes: too many"):
+        unpack_layers(store, [Layer(ZSTD_LAYER, store.add(bomb), len(bomb), sha256_digest(b""))])
+    assert unpacked(store) == []
+
+
+def test_a_bomb_of_many_files_stops_at_the_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("reprise.engine.layer_stream.FLOOR_BYTES", 1 << 20)
+    files = b"".join(_header(f"{number}", 1 << 20) + bytes(1 << 20) for number in range(40))
+    blob = zstandard.ZstdCompressor().compress(files)
+    layer = Layer(ZSTD_LAYER, store.add(blob), len(blob), sha256_digest(b""))
+    with pytest.raises(InputError, match=r"too many|unpacks to more"):
+        unpack_layers(store, [layer])
+    assert unpacked(store) == []
+
+
+def test_a_sparse_file_is_refused_whatever_size_it_claims(store: Store) -> None:
+    header = bytearray(_header("hole", 0, tarfile.GNUTYPE_SPARSE))
+    header[483:495] = b"%011o\0" % (1 << 30)  # GNU tar: the real size; no data follows, so the stream never grows
+    header[148:156] = b" " * 8
+    header[148:156] = b"%06o\0 " % sum(header)
+    blob = bytes(header) + bytes(1024)
+    digest = store.add(blob)
+    with pytest.raises(InputError, match="a sparse file, which could be of any size"):
+        unpack_layers(store, [Layer(PLAIN, digest, len(blob), digest)])
+    assert unpacked(store) == []
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK])
+def test_a_header_of_a_gigabyte_is_refused_unread(store: Store, kind: bytes) -> None:
+    length = 1 << 30
+    blob = _zstd_zeros(_header("pax", length, kind), length)
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match="a tar header of 1,073,741,824 bytes"):
+            unpack_layers(store, [Layer(ZSTD_LAYER, store.add(blob), len(blob), sha256_digest(b""))])
+        assert tracemalloc.get_traced_memory()[1] < 64 << 20
+    finally:
+        tracemalloc.stop()
+    assert unpacked(store) == []
+
+
+def test_a_folder_of_one_layer_is_not_merged_through_a_link_of_another(store: Store, tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    link = _layer(store, _member("d", tarfile.SYMTYPE, link=str(outside)))
+    files = _layer(store, FOLDER, _member("d/evil"), data=b"x")
+    image = ImageRef(store, sha256_digest(b"not needed"))
+    with pytest.raises(InputError, match="a folder where another layer has a link"):
+        flat_copy(image, unpack_layers(store, [link, files]))
+    assert list(outside.iterdir()) == []
+    assert not any(path.name.startswith(("image-", ".part-")) for path in unpacked(store))
 
 
 def test_a_layer_that_the_store_lacks_is_named(store: Store) -> None:

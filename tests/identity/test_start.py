@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -19,15 +21,24 @@ from reprise_trainer.identity.bundle import (
     public_pem,
     sign_statement,
 )
-from reprise_trainer.identity.launch import BUNDLE_FILE, LAUNCH_FILE, POLICY_FILE, Launch, encode_launch
+from reprise_trainer.identity.launch import (
+    BUNDLE_FILE,
+    LAUNCH_FILE,
+    MORE_BUNDLES,
+    POLICY_FILE,
+    Launch,
+    encode_launch,
+)
 from reprise_trainer.identity.mounts import Mount
-from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
+from reprise_trainer.identity.policy import Policy, PolicyKey, SignerIdentity, write_policy
 from reprise_trainer.identity.process import MappedFile, ProcessFacts
 from reprise_trainer.identity.start import Identity, verify_identity
 
 MOUNTS = (Mount("", "/", "overlay", read_only=True), Mount("proc", "/", "proc", read_only=False))
 OTHER = sha256_digest(b"another image")
 SNAPSHOT = sha256_digest(b"a snapshot")
+SBOM = "https://spdx.dev/Document"
+PAST = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @dataclass(frozen=True)
@@ -115,7 +126,8 @@ def test_the_wrong_expected_digest_is_refused_with_both(start: Start) -> None:
 def test_a_bundle_for_another_image_is_refused_with_both(start: Start) -> None:
     start.sign(OTHER)
     message = start.refusal()
-    assert message == f"the signature is for another image: it names {OTHER}, this one measures {start.digest}"
+    assert message.startswith(f"the policy does not hold for image {start.digest}: ")
+    assert message.endswith(f"a statement by key 'release' is about another image: {OTHER}")
 
 
 def test_no_bundle_is_refused(start: Start) -> None:
@@ -125,7 +137,8 @@ def test_no_bundle_is_refused(start: Start) -> None:
 
 def test_a_damaged_bundle_is_refused(start: Start) -> None:
     (start.folder / BUNDLE_FILE).write_bytes(b"{}")
-    assert start.refusal().startswith(f"the signature of image {start.digest} does not hold: not a Sigstore bundle")
+    assert start.refusal().startswith(f"the policy does not hold for image {start.digest}: ")
+    assert "not a Sigstore bundle" in start.refusal()
 
 
 def test_a_bundle_by_a_stranger_is_refused_and_the_trusted_keys_named(start: Start) -> None:
@@ -135,7 +148,58 @@ def test_a_bundle_by_a_stranger_is_refused_and_the_trusted_keys_named(start: Sta
 
 def test_a_statement_of_another_kind_is_no_image_signature(start: Start) -> None:
     start.sign(start.digest, DELEGATION, {"run": "x"})
-    assert start.refusal() == f"the bundle holds a {DELEGATION} statement, expected {IMAGE_SIGNATURE}"
+    message = start.refusal()
+    assert f"signed statement {IMAGE_SIGNATURE}: there are only statements of type {DELEGATION}" in message
+
+
+def key_policy(start: Start, **changes: Any) -> Policy:
+    return Policy((PolicyKey("release", public_pem(start.key.public_key()), changes.pop("key_ends", None)),), **changes)
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"not_after": PAST}, "policy has not ended: it ends at 2026-01-01"),
+        ({"key_ends": PAST}, "key 'release' ended at 2026-01-01"),
+        ({"predicates": (IMAGE_SIGNATURE, SBOM)}, f"signed statement {SBOM}"),
+        ({"trusted_root": OTHER}, "trusted root: certificates are not checked here"),
+        ({"log": True}, "transparency log: log entries are not checked here"),
+        ({"identities": (SignerIdentity("https://issuer", "me"),)}, "signer identities: certificates are not checked"),
+    ],
+)
+def test_the_trainer_judges_what_the_policy_asks(start: Start, changes: dict[str, Any], why: str) -> None:
+    (start.folder / POLICY_FILE).write_text(write_policy(key_policy(start, **changes)))
+    assert why in start.refusal()
+
+
+@pytest.mark.parametrize("what", ["key", "image"])
+def test_the_trainer_knows_what_is_revoked(start: Start, what: str) -> None:
+    policy = key_policy(start)
+    gone = {"revoked_keys": (policy.keys[0].fingerprint,)} if what == "key" else {"revoked_images": (start.digest,)}
+    (start.folder / POLICY_FILE).write_text(write_policy(key_policy(start, **gone)))
+    assert ("is revoked" if what == "key" else "among the revoked images") in start.refusal()
+
+
+def test_several_statements_are_found_in_the_launch_folder(start: Start) -> None:
+    second = ec.generate_private_key(ec.SECP256R1())
+    keys = (*key_policy(start).keys, PolicyKey("rebuilder", public_pem(second.public_key())))
+    (start.folder / POLICY_FILE).write_text(write_policy(Policy(keys, signers=2)))
+    assert "signed by key 'release': 1 of at least 2 signers" in start.refusal()
+    statement = make_statement("small", start.digest, IMAGE_SIGNATURE, {})
+    (start.folder / MORE_BUNDLES.replace("*", "001")).write_bytes(sign_statement(second, statement))
+    assert start.verify().key_name == "rebuilder, release"
+
+
+def test_a_launch_file_of_a_gigabyte_is_refused_unread(start: Start) -> None:
+    with (start.folder / BUNDLE_FILE).open("wb") as file:
+        file.truncate(1 << 30)
+    assert "has more than 16777216 bytes" in start.refusal()
+
+
+def test_where_the_image_came_from_is_the_launchers_to_judge(start: Start) -> None:
+    policy = key_policy(start, repositories=("registry.example.org/team/*",))
+    (start.folder / POLICY_FILE).write_text(write_policy(policy))
+    assert start.verify().key_name == "release"
 
 
 @pytest.mark.parametrize("name", [LAUNCH_FILE, POLICY_FILE])

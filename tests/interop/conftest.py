@@ -93,13 +93,20 @@ def skopeo() -> Run:
     return runner("skopeo")
 
 
+@pytest.fixture(scope="session")
+def new_skopeo() -> Run:
+    """The newest skopeo that Debian has; Debian 12's refuses every sigstore signature."""
+    script = subprocess.run([ROOT / "scripts/get-skopeo"], check=True, stdout=subprocess.PIPE, text=True)
+    return runner(script.stdout.strip())
+
+
 @pytest.fixture
 def podman(tmp_path: Path) -> Iterator[Run]:
     """`podman`, with a storage of its own; it wants a short path for what it keeps while it runs."""
     with tempfile.TemporaryDirectory(prefix="podman-") as short:
         root = tmp_path / "podman"
         yield runner("podman", "--root", str(root), "--runroot", short, "--storage-driver", "overlay")
-        if (root / "overlay").is_mount():  # podman leaves it mounted
+        if f" {root}/overlay " in Path("/proc/self/mounts").read_text():  # left mounted, perhaps on itself
             subprocess.run(["umount", str(root / "overlay")], check=True)
         shutil.rmtree(root, ignore_errors=True)  # a gigabyte
 

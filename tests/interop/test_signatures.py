@@ -13,13 +13,16 @@ from reprise.bom.attest import CYCLONEDX
 from reprise.bom.contents import Package
 from reprise.bom.document import Subject, cyclonedx_document
 from reprise.bom.licences import Licences
+from reprise.bom.provenance import SLSA_PROVENANCE, provenance
 from reprise.lock.model import Artifact
+from reprise.lock.read import read_lock
+from reprise.project import Project
 from reprise.store import Store
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import attach_bundle, attest, sign_image
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, read_public_key, sign_statement
-from reprise_trainer.identity.policy import all_hold, evaluate
+from reprise_trainer.identity.judge import all_hold, evaluate
 
 
 def test_cosign_verifies_our_signature(cosign: Any, registry: Any, signed_image: Any, cosign_key_options: Any) -> None:
@@ -79,6 +82,23 @@ def test_cosign_verifies_our_bill_of_materials(
     assert statement["predicate"] == bill and statement["subject"][0]["digest"]["sha256"] == digest.split(":")[1]
     other = cosign("verify-attestation", *cosign_key_options, "--type", "spdxjson", reference, check=False)
     assert other.returncode != 0
+
+
+def test_cosign_verifies_our_provenance(
+    cosign: Any, registry: Any, signed_image: Any, cosign_key_options: Any, project: Project
+) -> None:
+    store, digest = signed_image.store, signed_image.digest
+    lock = read_lock(project.lock_folder("torch-cpu"))
+    predicate = provenance(lock, "sha256:" + "5" * 64, "urn:example:builder:ci")
+    attest(store, digest, "small", signed_image.key, SLSA_PROVENANCE, predicate)
+    reference = registry.push(store, digest, "ours/provenance")
+    asked = ("verify-attestation", *cosign_key_options, "--type", "slsaprovenance1")
+    statement = json.loads(base64.b64decode(json.loads(cosign(*asked, reference).stdout)["payload"]))
+    assert statement["predicate"] == predicate and statement["subject"][0]["digest"]["sha256"] == digest.split(":")[1]
+    policy = Path(cosign_key_options[1]).with_name("builder.cue")
+    for builder, code in (("urn:example:builder:ci", 0), ("urn:example:builder:other", 1)):
+        policy.write_text(f'predicate: runDetails: builder: id: "{builder}"\n')
+        assert cosign(*asked, "--policy", str(policy), reference, check=False).returncode == code, builder
 
 
 def test_our_policy_holds_for_what_cosign_signed(cosign: Any, registry: Any, signed_image: Any, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,11 @@ from reprise.store import Store
 from reprise.train import RUN_TYPE, Launcher
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import own_policy
+from reprise.trust.sign import sign_image
 from reprise.trust.verify import verify_image
 from reprise_trainer.errors import DoesNotHoldError, InputError
+from reprise_trainer.identity.bundle import public_pem
+from reprise_trainer.identity.policy import Policy, PolicyKey
 from tests.main_job.conftest import CHECKOUT, EXAMPLE, Trains
 
 
@@ -49,6 +53,23 @@ def test_docker_gives_the_same_bits_as_namespaces(
     docker = trains("docker", who=replace(launcher, engine="docker"))
     assert docker.measured_digest == ours.measured_digest
     assert (docker.ledger_head, docker.state_digest) == (ours.ledger_head, ours.state_digest)
+
+
+def test_a_policy_of_two_signers_is_judged_on_the_host_and_in_the_image(
+    trains: Trains, torch_cpu: BuiltImage, launcher: Launcher
+) -> None:
+    rebuilder = make_key()
+    both = Policy(
+        (*launcher.policy.keys, PolicyKey("rebuilder", public_pem(rebuilder.public_key()))),
+        signers=2,
+        not_after=datetime.now(UTC).replace(microsecond=0) + timedelta(days=1),
+        revoked_images=("sha256:" + "0" * 64,),
+    )
+    who = replace(launcher, policy=both)
+    with pytest.raises(DoesNotHoldError, match="1 of at least 2 signers"):
+        trains("one-signer", who=who)
+    sign_image(launcher.store, torch_cpu.digest, "torch-cpu", rebuilder)
+    assert trains("two-signers", who=who).measured_digest == torch_cpu.digest
 
 
 def test_an_unsigned_image_is_not_started(trains: Trains, launcher: Launcher, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from reprise.registry.reference import parse_reference
 from reprise.registry.referrers import fallback_tag
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 
@@ -104,6 +105,19 @@ def test_a_manifest_that_is_none_is_refused(
     registry.manifests["team/small", "1"] = (real if body is None else body, kind or real_kind)
     with pytest.raises(InputError, match=said):
         pull(at(registry.host), Store.open(tmp_path / "fresh"))
+
+
+def test_a_bundle_of_a_terabyte_is_left_out_and_said(image: Any, registry: OciRegistry, tmp_path: Path) -> None:
+    push(image.store, image.digest, at(registry.host))
+    real, kind = registry.manifests["team/small", image.referrers["signature"]]
+    document = json.loads(real)
+    document["layers"][0] |= {"size": 1 << 40, "digest": "sha256:" + "b" * 64}
+    huge = json.dumps(document).encode()
+    registry.manifests["team/small", sha256_digest(huge)] = (huge, kind)
+    fresh = Store.open(tmp_path / "fresh")
+    report = pull(at(registry.host), fresh)
+    assert report.skipped == [f"{sha256_digest(huge)}: a bundle of {1 << 40} bytes; at most {16 << 20} are read"]
+    assert fresh.has(image.referrers["signature"])
 
 
 def test_a_referrer_that_points_elsewhere_is_not_taken(image: Any, registry: OciRegistry, tmp_path: Path) -> None:

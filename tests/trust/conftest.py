@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from private_sigstore import PrivateSigstore, private_sigstore
 
 from reprise.store import Store
 from reprise.trust.keys import make_key
@@ -35,6 +37,13 @@ def image(store: Store) -> str:
 @pytest.fixture
 def other_image(store: Store) -> str:
     return put_image(store, "two")
+
+
+@pytest.fixture(scope="module")
+def sigstore() -> Iterator[PrivateSigstore]:
+    """A Sigstore of the tests' own, with a log of version 1."""
+    with private_sigstore() as instance:
+        yield instance
 
 
 def put_image(store: Store, label: str) -> str:

@@ -1,13 +1,17 @@
 from __future__ import annotations
 
+import tomllib
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise.trust.keys import make_key
 from reprise_trainer.errors import InputError
-from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, public_pem, sign_statement
-from reprise_trainer.identity.policy import Policy, PolicyKey, all_hold, evaluate, read_policy, write_policy
+from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, key_hint, make_statement, public_pem, sign_statement
+from reprise_trainer.identity.judge import all_hold, evaluate
+from reprise_trainer.identity.policy import Policy, PolicyKey, SignerIdentity, allows, read_policy, write_policy
 
 IMAGE, OTHER = "sha256:" + "1" * 64, "sha256:" + "2" * 64
 SBOM = "https://spdx.dev/Document"
@@ -76,6 +80,62 @@ def test_a_policy_reads_back_as_it_was_written() -> None:
     assert read_policy(write_policy(policy).encode()) == policy
 
 
+FULL = Policy(
+    (
+        PolicyKey("own", public_pem(KEY.public_key()), datetime(2030, 1, 31, 12, 0, 5, tzinfo=UTC)),
+        PolicyKey("other", public_pem(STRANGER.public_key())),
+    ),
+    predicates=(IMAGE_SIGNATURE, SBOM),
+    signers=2,
+    repositories=("registry.example.org/team/*", "127.0.0.1:5000/a/b_c", "[::1]:5000/*"),
+    not_after=datetime(2031, 1, 1, tzinfo=UTC),
+    revoked_keys=(key_hint(make_key().public_key()),),
+    revoked_images=(OTHER,),
+    identities=(
+        SignerIdentity("https://issuer.example", "me@example.org"),
+        SignerIdentity("i", "", "https://.*\\.git"),
+    ),
+    trusted_root=IMAGE,
+    log=True,
+)
+
+
+def test_a_policy_with_every_key_reads_back_as_it_was_written() -> None:
+    assert read_policy(write_policy(FULL).encode()) == FULL
+
+
+def test_the_older_form_is_written_as_long_as_nothing_more_is_asked() -> None:
+    document = tomllib.loads(write_policy(POLICY))
+    assert document == {
+        "keys": [{"name": "own", "public_key": POLICY.keys[0].public_key}],
+        "require": {"predicates": [IMAGE_SIGNATURE]},
+    }
+
+
+def test_a_time_in_another_zone_is_the_same_time() -> None:
+    text = "[policy]\nnot_after = 2027-01-01T02:00:00+02:00\n" + TEXT
+    assert read_policy(text.encode()).not_after == datetime(2027, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("pattern", "repository", "covered"),
+    [
+        ("a.org/team/x", "a.org/team/x", True),
+        ("a.org/team/x", "a.org/team/xy", False),
+        ("a.org/team/x", "a.org/team/x/y", False),
+        ("a.org/team/*", "a.org/team/x", True),
+        ("a.org/team/*", "a.org/team/x/y", True),
+        ("a.org/team/*", "a.org/team", False),
+        ("a.org/team/*", "a.org/teammate/x", False),
+        ("a.org/*", "a.org/x", True),
+        ("a.org/*", "a.org.evil.net/x", False),
+        ("a.org/*", "a.org:5000/x", False),
+    ],
+)
+def test_what_a_pattern_of_repositories_covers(pattern: str, repository: str, covered: bool) -> None:
+    assert allows(pattern, repository) == covered
+
+
 @given(name=st.text(min_size=1))
 def test_any_key_name_reads_back(name: str) -> None:
     policy = Policy((PolicyKey(name, POLICY.keys[0].public_key),))
@@ -103,6 +163,32 @@ def test_the_image_signature_is_required_when_nothing_is_said() -> None:
         (TEXT.replace(f'["{IMAGE_SIGNATURE}"]', "[1]"), "at least one predicate type"),
         ("require = 1", "must be a table"),
         ("a = [", "not a TOML file"),
+        (TEXT + "signer = 2", "unknown key 'signer'; did you mean 'signers'"),
+        (TEXT + "signers = 2", "asks for 2 signers, but has 1 different keys"),
+        (TEXT + "signers = 0", "signers is 0; expected a number of at least 1"),
+        (TEXT + "signers = true", "signers is True"),
+        (TEXT + "log = 1", "log is 1; expected true or false"),
+        (TEXT + "repositories = []", "repositories must be a list of at least one"),
+        (TEXT + "repositories = 'a.org/x'", "repositories must be a list"),
+        (TEXT + "repositories = ['a.org/x:1']", "expected HOST/PATH or HOST/PATH/\\*, without a tag"),
+        (TEXT + "repositories = ['*']", "expected HOST/PATH"),
+        (TEXT + "repositories = ['*.org/x']", "expected HOST/PATH"),
+        (TEXT + "repositories = ['a.org/*/x']", "expected HOST/PATH"),
+        (TEXT + "repositories = ['a.org/../x']", "expected HOST/PATH"),
+        (TEXT + "trusted_root = 'abc'", "expected sha256: and 64 hex digits"),
+        (TEXT + "trusted_root = ''", "expected sha256: and 64 hex digits"),
+        (TEXT + "[revoked]\nkeys = ['abc']", "expected a fingerprint as"),
+        (TEXT + "[revoked]\nimages = ['abc']", "expected sha256: and 64 hex digits"),
+        (TEXT + "[revoked]\nimage = []", "unknown key 'image'; did you mean 'images'"),
+        (TEXT + "[policy]\nnot_after = 2027-01-01", "expected a time such as"),
+        (TEXT + "[policy]\nnot_after = 2027-01-01T00:00:00", "expected a time such as"),
+        (TEXT + "[policy]\nnot_after = '2027-01-01T00:00:00Z'", "expected a time such as"),
+        (TEXT.replace("name =", "not_after = 5\nname ="), "not_after is 5; expected a time"),
+        (TEXT + "[[identities]]\nissuer = 'x'", "either a subject or a subject_pattern"),
+        (TEXT + "[[identities]]\nsubject = 'x'", "needs an issuer"),
+        (TEXT + "[[identities]]\nissuer='x'\nsubject='x'\nsubject_pattern='x'", "either a subject or"),
+        (TEXT + "[[identities]]\nissuer='x'\nsubject_pattern='('", "not a regular expression"),
+        ("#" * (2 << 20), "at most 1048576 bytes"),
         ("a=" + "[" * 100_000, "not a TOML file"),
     ],
 )

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from reprise.bom.contents import read_packages, requested
 from reprise.bom.document import MEDIA_TYPE, Subject, cyclonedx_document
 from reprise.build import SOURCE_LABEL
 from reprise.store import Store
 from reprise.stored_image import read_image_lock, read_inventory
 from reprise.trust.sign import attest
+from reprise.trust.signer import Signs
 from reprise_trainer.canonical import sha256_digest
 
 CYCLONEDX = "https://cyclonedx.org/bom"
@@ -49,7 +48,7 @@ def keep_bill(store: Store, digest: str, document: bytes) -> str:
     return store.attach(digest, MEDIA_TYPE, [(_FILE, MEDIA_TYPE, document)])
 
 
-def attest_bill(store: Store, digest: str, key: ec.EllipticCurvePrivateKey) -> str:
+def attest_bill(store: Store, digest: str, key: Signs) -> str:
     """Make an image's bill of materials, keep it beside the image, and sign it as an in-toto attestation.
 
     The document is always made anew from the lock: one that came with a pulled image is never signed unread.

@@ -8,7 +8,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reprise.cli.options import EngineOption, JsonOption, KeyOption, PolicyOption, ProjectOption, StoreOption
+from reprise.cli.options import (
+    EngineOption,
+    JsonOption,
+    KeyOption,
+    PassphraseCommandOption,
+    PassphraseDescriptorOption,
+    PolicyOption,
+    ProjectOption,
+    StoreOption,
+)
 
 if TYPE_CHECKING:
     from reprise.demo import DemoReport
@@ -21,6 +30,8 @@ def command(
     store: StoreOption = None,
     key: KeyOption = None,
     policy: PolicyOption = None,
+    passphrase_fd: PassphraseDescriptorOption = None,
+    passphrase_command: PassphraseCommandOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Fetch, build, sign, verify, train inside the image, and audit the run: the whole way, with a table at its end.
@@ -36,7 +47,9 @@ def command(
     from reprise.train import load_config
 
     load_config(config)  # what is wrong with it is said before a key or a store is made
-    launcher = open_launcher(Store.open(store), key, policy, engine)
+    launcher = open_launcher(
+        Store.open(store), key, policy, engine, passphrase_fd=passphrase_fd, passphrase_command=passphrase_command
+    )
     with progress() as on_event:
         report = run_demo(config, launcher, Project.find(project), on_event=on_event)
     if as_json:

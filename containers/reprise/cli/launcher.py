@@ -4,23 +4,32 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from reprise.cli.options import EngineName
+from reprise.cli.options import EngineName, passphrase_source
 from reprise.store import Store
 from reprise.train import Launcher
 from reprise.trust.keys import load_or_make_key
 from reprise.trust.policy_file import load_or_make_policy, load_policy
 
 
-def open_launcher(store: Store, key: Path | None, policy: Path | None, engine: EngineName, gpus: str = "") -> Launcher:
+def open_launcher(
+    store: Store,
+    key: Path | None,
+    policy: Path | None,
+    engine: EngineName,
+    gpus: str = "",
+    *,
+    passphrase_fd: int | None = None,
+    passphrase_command: str | None = None,
+) -> Launcher:
     """A store with your key, policy and engine.
 
     Your own key and policy are made on first use; a policy that you name must exist, since one that appears out of a
-    misspelt name would trust only you.
+    misspelt name would trust only you. A passphrase comes from a descriptor, a command, or the terminal.
 
     Raises:
         NotFoundError: the policy that was named does not exist.
-        InputError: a file is not what it should be.
+        InputError: a file is not what it should be, or the passphrase is wrong.
     """
-    signing_key = load_or_make_key(key)
+    signing_key = load_or_make_key(key, passphrase_source(passphrase_fd, passphrase_command))
     rules = load_policy(policy) if policy else load_or_make_policy(signing_key.public_key())
     return Launcher(store, signing_key, rules, engine, gpus)

@@ -24,6 +24,7 @@ from reprise.cli import (
     load,
     lock,
     outdated,
+    policy,
     pull,
     push,
     rebuild,
@@ -47,6 +48,7 @@ for verb in (
     *(train, run, doctor, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
+app.add_typer(policy.app, name="policy")
 
 
 def _print_version(asked: bool) -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
+
+if TYPE_CHECKING:
+    from reprise.trust.passphrase import Passphrase
 
 EngineName = Literal["namespaces", "docker", "podman"]
 
@@ -24,6 +27,14 @@ KeyOption = Annotated[
     Path | None,
     typer.Option("--key", help="Signing key (PEM); by default your own, made on first use.", metavar="FILE"),
 ]
+PassphraseDescriptorOption = Annotated[
+    int | None,
+    typer.Option("--passphrase-fd", help="Read the key's passphrase from this open descriptor.", metavar="N"),
+]
+PassphraseCommandOption = Annotated[
+    str | None,
+    typer.Option("--passphrase-command", help="Take what this command prints as passphrase.", metavar="COMMAND"),
+]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What runs the image.")]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, help="Processes at once; one a core by default.")
@@ -38,3 +49,21 @@ CertificatesOption = Annotated[
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
+
+
+def passphrase_source(
+    descriptor: int | None, command: str | None, *, otherwise: Passphrase | None = None
+) -> Passphrase:
+    """Where a passphrase comes from, by its two options; else from `otherwise`, which asks at the terminal by default.
+
+    Raises:
+        InputError: both options are given.
+    """
+    from reprise.trust.passphrase import from_command, from_descriptor, from_prompt
+    from reprise_trainer.errors import InputError
+
+    if descriptor is not None and command is not None:
+        raise InputError("a passphrase comes from a descriptor or from a command, not from both")
+    if descriptor is not None:
+        return from_descriptor(descriptor)
+    return from_command(command) if command is not None else otherwise or from_prompt

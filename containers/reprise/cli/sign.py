@@ -3,45 +3,97 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, KeyOption, StoreOption
+from reprise.cli.options import (
+    JsonOption,
+    KeyOption,
+    PassphraseCommandOption,
+    PassphraseDescriptorOption,
+    StoreOption,
+)
+
+if TYPE_CHECKING:
+    from reprise.trust.passphrase import Passphrase
+    from reprise.trust.signer import Signer
 
 
 def command(
     image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
     store: StoreOption = None,
     key: KeyOption = None,
+    keyless: Annotated[
+        bool, typer.Option("--keyless", help="Sign by Sigstore as whom an identity token names, not with a key.")
+    ] = False,
+    identity_token: Annotated[
+        Path | None,
+        typer.Option("--identity-token", help="File of that token; else CI or your login gives one.", metavar="FILE"),
+    ] = None,
+    trust_config: Annotated[
+        Path | None,
+        typer.Option("--trust-config", help="Which Sigstore; by default the public one.", metavar="FILE"),
+    ] = None,
+    builder: Annotated[
+        str | None,
+        typer.Option("--builder", help="Who built it, in the provenance; a URI that policies know.", metavar="URI"),
+    ] = None,
+    passphrase_fd: PassphraseDescriptorOption = None,
+    passphrase_command: PassphraseCommandOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Sign IMAGE and its bill of materials with your key; both lie beside it in the store, as cosign's bundles do.
+    """Sign IMAGE, its provenance (SLSA) and its bill of materials; all lie beside it in the store, as cosign's do.
 
-    The bill of materials needs the image's lock and artifacts; without them it is left out, and that is said.
+    The provenance needs the image's lock, the bill of materials its artifacts, too; what can't be made is left out, and
+    that is said.
 
     Your key is made on first use, and beside it a policy that trusts it, which other commands use by default.
 
     Example: `reprise sign torch-cpu`
     """
-    from reprise.bom.attest import attest_bill
+    from reprise.bom.provenance import LOCAL_BUILDER
+    from reprise.bom.sign_all import sign_all
+    from reprise.cli.options import passphrase_source
     from reprise.cli.output import print_json, print_rows
     from reprise.store import Store
-    from reprise.trust.keys import load_or_make_key
-    from reprise.trust.policy_file import load_or_make_policy
-    from reprise.trust.sign import sign_image
-    from reprise_trainer.errors import InputError, NotFoundError
-    from reprise_trainer.identity.bundle import key_hint
+    from reprise_trainer.errors import InputError
 
+    if not keyless and (identity_token or trust_config):
+        raise InputError("--identity-token and --trust-config are for --keyless")
+    if keyless and key:
+        raise InputError("--keyless and --key exclude each other")
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)
-    signing_key = load_or_make_key(key)
-    if key is None:
-        load_or_make_policy(signing_key.public_key())
-    signature = sign_image(opened, digest, image if image != digest else "image", signing_key)
-    document = {"image": digest, "signature": signature, "key": key_hint(signing_key.public_key())}
-    try:
-        document["bill_of_materials"] = attest_bill(opened, digest, signing_key)
-    except (NotFoundError, InputError) as error:  # the image's signature stands without it
-        print(f"warning: no bill of materials was signed: {error}", file=sys.stderr)
+    passphrase = passphrase_source(passphrase_fd, passphrase_command)
+    signer = _keyless_signer(identity_token, trust_config) if keyless else _key_signer(key, passphrase)
+    signed = sign_all(opened, digest, image if image != digest else "image", signer, builder or LOCAL_BUILDER)
+    for warning in signed.left_out:
+        print(f"warning: {warning}", file=sys.stderr)
+    document = {"image": digest, "identity" if keyless else "key": signer.identity, **signed.referrers}
     print_json(document) if as_json else print_rows(document.items())
+
+
+def _key_signer(key: Path | None, passphrase: Passphrase) -> Signer:
+    from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_or_make_key, unencrypted_note
+    from reprise.trust.policy_file import load_or_make_policy
+    from reprise.trust.signer import KeySigner
+
+    path = key or home() / KEY_FILE
+    signer = KeySigner(load_or_make_key(path, passphrase))
+    if not is_encrypted(path):
+        print(unencrypted_note(path), file=sys.stderr)
+    if key is None:
+        load_or_make_policy(signer.key.public_key())
+    return signer
+
+
+def _keyless_signer(identity_token: Path | None, trust_config: Path | None) -> Signer:
+    from reprise.trust.keyless_signer import KeylessSigner, ambient_token, read_trust_config, token_from_file
+
+    config = read_trust_config(trust_config)
+    if identity_token is not None:
+        return KeylessSigner(config, token_from_file(identity_token))
+    at_a_desk = sys.stdin.isatty() and sys.stderr.isatty()
+    return KeylessSigner(config, lambda: ambient_token(config, at_a_desk=at_a_desk))

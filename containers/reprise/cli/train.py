@@ -7,7 +7,16 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import EngineOption, JsonOption, KeyOption, PolicyOption, ProjectOption, StoreOption
+from reprise.cli.options import (
+    EngineOption,
+    JsonOption,
+    KeyOption,
+    PassphraseCommandOption,
+    PassphraseDescriptorOption,
+    PolicyOption,
+    ProjectOption,
+    StoreOption,
+)
 
 
 def command(
@@ -29,6 +38,8 @@ def command(
     store: StoreOption = None,
     key: KeyOption = None,
     policy: PolicyOption = None,
+    passphrase_fd: PassphraseDescriptorOption = None,
+    passphrase_command: PassphraseCommandOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train as CONFIG says, inside its signed image, and leave a signed run record.
@@ -47,7 +58,14 @@ def command(
     from reprise.train import load_config, train
 
     load_config(config)  # what is wrong with it is said before a key or a store is made
-    launcher = open_launcher(Store.open(store, create=layout is not None), key, policy, engine)
+    launcher = open_launcher(
+        Store.open(store, create=layout is not None),
+        key,
+        policy,
+        engine,
+        passphrase_fd=passphrase_fd,
+        passphrase_command=passphrase_command,
+    )
     if layout is not None:
         take_signed(layout, launcher.store, launcher.key, launcher.policy)
     with progress() as on_event:

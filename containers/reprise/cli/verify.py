@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import Annotated
 
 import typer
@@ -10,12 +11,26 @@ from reprise.cli.options import JsonOption, PolicyOption, StoreOption
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
+    image: Annotated[str, typer.Argument(help="Environment, pulled reference or digest of an image in the store.")],
     store: StoreOption = None,
     policy: PolicyOption = None,
+    at: Annotated[
+        str | None,
+        typer.Option(
+            "--at",
+            help="UTC time, as 2026-01-31T12:00:00Z, at which keys and policy must not have ended; by default now.",
+            metavar="TIME",
+        ),
+    ] = None,
+    accept_older: Annotated[
+        bool, typer.Option("--accept-older", help="Let a tag go back to an image that was accepted under it before.")
+    ] = False,
     as_json: JsonOption = False,
 ) -> None:
     """Judge IMAGE by a policy, offline: each rule holds or fails, and why. Exit code 0 only when all hold.
+
+    A rule that the policy requires and nothing checks does not hold. What is accepted under a pulled tag is remembered,
+    and a tag that leads back to an older image later fails.
 
     Example: `reprise verify torch-cpu --policy policy.toml`
     """
@@ -23,15 +38,25 @@ def command(
     from reprise.store import Store
     from reprise.trust.keys import home
     from reprise.trust.policy_file import POLICY_FILE, load_policy
-    from reprise.trust.verify import verify_image
+    from reprise.trust.verify import remember, verify_image
+    from reprise_trainer.errors import StorageError
+    from reprise_trainer.identity.delegation import read_time
 
+    judged_at = read_time(at, "--at") if at is not None else None
     opened = Store.open(store, create=False)
-    report = verify_image(opened, opened.resolve(image), load_policy(policy or home() / POLICY_FILE))
+    rules = load_policy(policy or home() / POLICY_FILE)
+    digest = opened.resolve(image)
+    report = verify_image(opened, digest, rules, name=image, at=judged_at, accept_older=accept_older)
+    if report.holds:
+        try:
+            remember(opened, report)
+        except StorageError as error:  # a store on read-only storage: the answer is the same
+            print(f"warning: not remembered: {error}", file=sys.stderr)
     if as_json:
         print_json(report.as_json())
     else:
         print(f"image {report.image}")
         for each in report.rules:
-            print(f"  {each.outcome:<11}  {each.rule}: {each.why}")
+            print(f"  {each.outcome:<11}  {each}")
     if not report.holds:
         raise typer.Exit(1)

@@ -16,6 +16,7 @@ from reprise_trainer.identity.launch import (
     CONFIG_FILE,
     DELEGATION_FILE,
     LAUNCH_FILE,
+    MORE_BUNDLES,
     POLICY_FILE,
     RUN_KEY_FILE,
     Launch,
@@ -26,7 +27,7 @@ from reprise_trainer.identity.launch import (
 @dataclass(frozen=True, slots=True)
 class LaunchContents:
     """What a run is told: the launch itself, run.toml's bytes, the image's bundle, the delegation's bundle, the run's
-    private key (PEM) and the policy (TOML)."""
+    private key (PEM), the policy (TOML), and further bundles about the image that the policy asks for."""
 
     launch: Launch
     config: bytes
@@ -34,6 +35,7 @@ class LaunchContents:
     delegation: bytes
     run_key: bytes
     policy: bytes
+    more_bundles: tuple[bytes, ...] = ()
 
 
 @contextmanager
@@ -55,6 +57,8 @@ def launch_folder(contents: LaunchContents, *, parent: Path | None = None) -> It
         RUN_KEY_FILE: contents.run_key,
         POLICY_FILE: contents.policy,
     }
+    for number, bundle in enumerate(contents.more_bundles, 1):
+        files[MORE_BUNDLES.replace("*", f"{number:03d}")] = bundle
     try:
         folder = Path(tempfile.mkdtemp(prefix="reprise-launch-", dir=parent))
     except OSError as error:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.engine.interface import ImageRef, Layer
-from reprise.engine.layer_stream import CHUNK, LayerStream, open_layer
+from reprise.engine.layer_stream import CHUNK, LayerStream, open_layer, size_limit
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
@@ -22,6 +22,25 @@ from reprise_trainer.errors import InputError
 
 REPORT_EVERY = 256
 """Files between two reports of progress."""
+
+
+_HEADER_BYTES = 1 << 20
+_EXTENSIONS = (
+    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
+    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
+)
+
+
+class _BoundedMember(tarfile.TarInfo):
+    """A member whose extended headers, which tarfile reads into memory, are of a bounded size."""
+
+    def _proc_member(
+        self, tar: tarfile.TarFile
+    ) -> tarfile.TarInfo:  # meant to be overridden, as tarfile's comment says
+        if self.type in _EXTENSIONS and self.size > _HEADER_BYTES:
+            raise InputError(f"a layer has a tar header of {self.size:,} bytes; at most {_HEADER_BYTES:,} are read")
+        found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
+        return found
 
 
 def unpacked_folder(store: Store) -> Path:
@@ -86,6 +105,10 @@ def _link_tree(source: Path, target: Path) -> None:
         for entry in entries:
             place = target / entry.name
             if entry.is_dir(follow_symlinks=False):
+                if place.is_symlink():
+                    raise InputError(
+                        f"{entry.path} is a folder where another layer has a link: it would lead elsewhere"
+                    )
                 place.mkdir(exist_ok=True)
                 _link_tree(Path(entry.path), place)
             elif not os.path.lexists(place):
@@ -127,11 +150,13 @@ def _extract(stream: LayerStream, root: Path, layer: Layer, report: Callable[[in
     folders = {""}
     times: list[tuple[Path, int, int]] = []
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK) as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_BoundedMember) as archive:  # type: ignore[call-overload]
             for number, member in enumerate(archive):
                 if number % REPORT_EVERY == 0:
                     report(stream.position)
                 path = _checked_path(member, folders, layer)
+                if stream.length + member.size > size_limit(layer):
+                    raise InputError(f"layer {layer.digest} holds {member.name!r} of {member.size:,} bytes: too many")
                 if not path:
                     continue
                 _write_member(archive, member, root / path)
@@ -159,6 +184,8 @@ def _checked_path(member: tarfile.TarInfo, folders: set[str], layer: Layer) -> s
         raise refuse("not a path beneath the root")
     if not (member.isreg() or member.isdir() or member.issym()):
         raise refuse("neither a file, nor a folder, nor a symlink")
+    if member.issparse():
+        raise refuse("a sparse file, which could be of any size")
     if name.startswith(".wh."):
         raise refuse("a whiteout, which an image of this kind does not have")
     if parent not in folders:

@@ -12,13 +12,19 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reprise_trainer.errors import InputError
 
+deflate: Any
 try:
-    from isal import isal_zlib as deflate  # a third less time; what comes out is the same whoever inflates
+    from isal import isal_zlib
+
+    deflate = isal_zlib  # a third less time; what comes out is the same whoever inflates
 except ImportError:
-    import zlib as deflate
+    import zlib
+
+    deflate = zlib
 
 _LOCAL_HEADER = 30
 _PIECE = 1 << 20

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from reprise.store import layout
 from reprise.store.layout import INDEX_TYPE
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import InputError
@@ -19,8 +20,7 @@ DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 INDEX_TYPES = (INDEX_TYPE, DOCKER_LIST_TYPE)
 MANIFEST_TYPES = (MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_LIST_TYPE)
 
-MANIFEST_LIMIT = 4 << 20
-"""Bytes; registries need not take larger manifests (distribution spec v1.1, "Pushing manifests")."""
+MANIFEST_LIMIT = layout.MANIFEST_LIMIT
 
 _BLOB_LIMIT = 1 << 40
 _PARTS_LIMIT = 4096

@@ -21,7 +21,9 @@ from reprise.registry.reference import Reference
 from reprise.registry.repository import open_repository
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise.store.references import record_pull
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, UnavailableError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, SIZE_LIMIT
 
 DOWNLOADS = 4
 """Downloads at a time."""
@@ -32,7 +34,8 @@ _EVENT_SECONDS = 0.1
 
 @dataclass(slots=True)
 class PullReport:
-    """What a pull did; all but `skipped` are digests. `skipped` says which referrers were left out, and why."""
+    """What a pull did; all but `skipped` are digests. `skipped` says which referrers were left out, and why;
+    `needed` are the manifests that the reference itself names, without what refers to them."""
 
     digest: str
     manifests: list[str] = field(default_factory=list)
@@ -41,6 +44,7 @@ class PullReport:
     skipped: list[str] = field(default_factory=list)
     bytes: int = 0
     tag: str = ""
+    needed: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
         """The report for `--json`."""
@@ -66,7 +70,8 @@ def pull(
 ) -> PullReport:
     """Bring what a reference names into the store, with all that refers to it; layers that are there are not fetched.
 
-    Nothing is trusted but digests: whether an image may be used is for `reprise verify` to say.
+    Nothing is trusted but digests: whether an image may be used is for `reprise verify` to say. The store remembers
+    which reference an image came from, since a policy may allow some repositories alone.
 
     Args:
         tag: what the store calls it; by default the reference, where it has a tag or no digest.
@@ -81,8 +86,10 @@ def pull(
         InputError: a manifest is malformed, too large, or not what it is said to be.
     """
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
-    tag = stored_name(reference) if tag is None else tag
-    return bring(origin, store, tag=tag, leave_out=leave_out, on_event=on_event)
+    named = stored_name(reference)
+    report = bring(origin, store, tag=named if tag is None else tag, leave_out=leave_out, on_event=on_event)
+    record_pull(store, source_name(reference, report.digest), report.needed)
+    return report
 
 
 def stored_name(reference: Reference) -> str:
@@ -92,6 +99,11 @@ def stored_name(reference: Reference) -> str:
     return f"{reference.host}/{reference.repository}:{reference.tag or reference.name}"
 
 
+def source_name(reference: Reference, digest: str) -> str:
+    """How the store remembers where `digest` was pulled from, for policies that allow some repositories alone."""
+    return stored_name(reference) or str(reference.at(digest))
+
+
 def bring(
     origin: Origin, store: Store, *, tag: str = "", leave_out: Iterable[str] = (), on_event: OnEvent = ignore
 ) -> PullReport:
@@ -99,6 +111,7 @@ def bring(
     root = origin.root()
     report = PullReport(root.digest, tag=tag)
     manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
+    report.needed = sorted(needed)
     failures = bring_blobs(origin, store, manifests.values(), needed, report, on_event)
     for digest, manifest in manifests.items():
         if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
@@ -143,6 +156,7 @@ def _graph(
         for referrer in origin.referrers(manifest.digest):
             try:
                 found = read(referrer.digest)
+                _refuse_large_bundle(found)
                 if found.subject == manifest.digest and found.artifact_type not in leave_out:
                     add(found, depth + 1, False)
             except (DoesNotHoldError, InputError, NotFoundError) as error:
@@ -153,6 +167,13 @@ def _graph(
 
     add(root, 0, True)
     return manifests, needed
+
+
+def _refuse_large_bundle(referrer: ReadManifest) -> None:
+    """A bundle larger than what is ever read as one is not fetched: anybody could fill a disk with it."""
+    size = max((blob.size for blob in referrer.blobs), default=0)
+    if referrer.artifact_type == BUNDLE_TYPE and size > SIZE_LIMIT:
+        raise InputError(f"a bundle of {size} bytes; at most {SIZE_LIMIT} are read")
 
 
 def bring_blobs(

@@ -18,11 +18,15 @@ from reprise_trainer.canonical import DIGEST_PATTERN, canonical_json, sha256_dig
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
 from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
+from reprise_trainer.identity.strict_json import parse_json
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
 EMPTY_BLOB = b"{}"  # OCI image spec v1.1, "guidance for an empty descriptor"
 TITLE = "org.opencontainers.image.title"
+
+MANIFEST_LIMIT = 4 << 20
+"""Bytes; registries need not take larger manifests (distribution spec v1.1, "Pushing manifests")."""
 
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 _EMPTY_INDEX = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": []}
@@ -58,7 +62,7 @@ class Store:
                 folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, root) from error
-        with store._locked():
+        with store.locked():
             if not (root / "index.json").exists():
                 write_durably(root / "index.json", canonical_json(_EMPTY_INDEX))
             write_durably(root / "oci-layout", _LAYOUT)  # last: its presence says that the store is whole
@@ -164,7 +168,7 @@ class Store:
         entry |= {"artifactType": artifact_type} if artifact_type else {}
         notes = {**(annotations or {}), **({TAG: tag} if tag else {})}
         entry |= {"annotations": notes} if notes else {}
-        with self._locked():
+        with self.locked():
             index = self._index()
             manifests = with_entry(index["manifests"], entry, tag)
             if manifests != index["manifests"]:
@@ -190,8 +194,16 @@ class Store:
         return list(dict.fromkeys(str(entry["digest"]) for entry in self._index()["manifests"]))
 
     def manifest(self, digest: str) -> dict[str, Any]:
-        """A manifest, parsed."""
-        document = json.loads(self.read(digest))
+        """A manifest, parsed.
+
+        Raises:
+            NotFoundError: the store does not hold it.
+            InputError: it is damaged, no JSON object, too large (then it is not read) or too deep.
+        """
+        size = self.path(digest).stat().st_size
+        if size > MANIFEST_LIMIT:
+            raise InputError(f"{digest} has {size} bytes, so that it is no manifest (at most {MANIFEST_LIMIT})")
+        document = parse_json(self.read(digest), f"manifest {digest}", size_limit=MANIFEST_LIMIT)
         if not isinstance(document, dict):
             raise InputError(f"{digest} is not a manifest")
         return document
@@ -231,9 +243,10 @@ class Store:
                 continue
             try:
                 manifest = self.manifest(entry["digest"])
-            except (InputError, NotFoundError, ValueError):
+            except (InputError, NotFoundError):
                 continue  # a damaged artifact speaks for nothing, and must not silence the others
-            if manifest.get("subject", {}).get("digest") == subject:
+            about = manifest.get("subject")
+            if isinstance(about, dict) and about.get("digest") == subject:
                 found[entry["digest"]] = {**manifest, "digest": entry["digest"]}
         return list(found.values())
 
@@ -253,7 +266,8 @@ class Store:
         return index
 
     @contextmanager
-    def _locked(self) -> Iterator[None]:
+    def locked(self) -> Iterator[None]:
+        """One process at a time changes what is not a blob."""
         with (self.root / ".lock").open("w") as file:
             fcntl.flock(file, fcntl.LOCK_EX)
             yield

@@ -21,6 +21,7 @@ from reprise_trainer.identity.bundle import (
 )
 from reprise_trainer.identity.delegation import (
     Delegation,
+    format_time,
     read_delegation,
     read_time,
     require_unexpired,
@@ -91,6 +92,8 @@ def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime
     with _about("the run record"):
         verified = verify_run_record(record, granted)
     judged_at = at or read_time(verified.predicate.get("finished"), "the run record's finished")
+    if why := policy.why_untrusted(signed.key_name, judged_at):
+        raise DoesNotHoldError(f"the delegation: {why}; it is judged at {format_time(judged_at)}")
     require_unexpired(granted, judged_at)
     return VerifiedRecord(verified, granted, signed.key_name, judged_at)
 

@@ -11,7 +11,7 @@ from reprise.trust.keys import home
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.identity.bundle import public_pem
-from reprise_trainer.identity.policy import Policy, PolicyKey, read_policy, write_policy
+from reprise_trainer.identity.policy import SIZE_LIMIT, Policy, PolicyKey, read_policy, write_policy
 
 POLICY_FILE = "policy.toml"
 OWN_KEY = "own"
@@ -40,7 +40,8 @@ def load_policy(path: Path) -> Policy:
         InputError: it is not a policy.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise NotFoundError(
             f"cannot read the policy {path}: {error.strerror}",

@@ -10,9 +10,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from reprise.store import Store
+from reprise.trust.signer import Signs, as_signer
 from reprise_trainer.errors import DoesNotHoldError, RepriseError
 from reprise_trainer.identity.bundle import (
     BUNDLE_TYPE,
@@ -20,7 +19,6 @@ from reprise_trainer.identity.bundle import (
     SIZE_LIMIT,
     VerifiedStatement,
     make_statement,
-    sign_statement,
     verify_bundle,
 )
 from reprise_trainer.identity.policy import Policy
@@ -29,7 +27,7 @@ CONTENT = "dev.sigstore.bundle.content"
 PREDICATE_TYPE = "dev.sigstore.bundle.predicateType"
 
 
-def sign_image(store: Store, digest: str, name: str, key: ec.EllipticCurvePrivateKey) -> str:
+def sign_image(store: Store, digest: str, name: str, key: Signs) -> str:
     """Sign an image and keep the signature beside it.
 
     Nothing is written when this key has signed the image already (two signatures by one key say no more than one).
@@ -38,7 +36,7 @@ def sign_image(store: Store, digest: str, name: str, key: ec.EllipticCurvePrivat
         store: holds the image.
         digest: the image's manifest digest.
         name: what people call it (the environment's name); readers of in-toto statements require one.
-        key: a P-256 key.
+        key: a P-256 key, or another signer.
 
     Returns:
         The digest of the referrer manifest.
@@ -53,7 +51,7 @@ def attest(
     store: Store,
     digest: str,
     name: str,
-    key: ec.EllipticCurvePrivateKey,
+    key: Signs,
     predicate_type: str,
     predicate: Mapping[str, Any],
 ) -> str:
@@ -70,11 +68,12 @@ def attest(
         NotFoundError: the store does not hold the image.
     """
     store.read(digest)
+    signer = as_signer(key)
     for referrer, bundle in stored_bundles(store, digest):
-        said = _statement_by(bundle, key.public_key())
+        said = signer.read(bundle)
         if said and said.is_about(digest) and (said.predicate_type, said.predicate) == (predicate_type, predicate):
             return referrer
-    bundle = sign_statement(key, make_statement(name, digest, predicate_type, predicate))
+    bundle = signer.sign(make_statement(name, digest, predicate_type, predicate))
     return attach_bundle(store, digest, bundle, predicate_type)
 
 
@@ -123,6 +122,25 @@ def find_signature(store: Store, digest: str, policy: Policy) -> tuple[bytes, Ve
     )
 
 
+def policy_bundles(store: Store, digest: str, policy: Policy) -> list[bytes]:
+    """The bundles beside an image that keys of the policy signed about it, of the predicate types that it requires.
+
+    Raises:
+        DoesNotHoldError: there is none.
+    """
+    keys, found = policy.public_keys(), []
+    for _, bundle in stored_bundles(store, digest):
+        try:
+            statement = verify_bundle(bundle, keys)
+        except RepriseError:
+            continue
+        if statement.predicate_type in policy.predicates and statement.is_about(digest):
+            found.append(bundle)
+    if not found:
+        raise DoesNotHoldError(f"no key of the policy signed what it requires about image {digest}")
+    return found
+
+
 def signed_digest(store: Store, digest: str, policy: Policy) -> str:
     """The digest that a signature beside an image names, in the signed statement's own words.
 
@@ -131,10 +149,3 @@ def signed_digest(store: Store, digest: str, policy: Policy) -> str:
     """
     _, statement = find_signature(store, digest, policy)
     return next(subject.digest for subject in statement.subjects if subject.digest == digest)
-
-
-def _statement_by(bundle: bytes, key: ec.EllipticCurvePublicKey) -> VerifiedStatement | None:
-    try:
-        return verify_bundle(bundle, {"own": key})
-    except RepriseError:
-        return None

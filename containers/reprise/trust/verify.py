@@ -1,22 +1,31 @@
-"""Is this image signed as the policy asks? Answered from the store alone, with each rule and its reason."""
+"""May this image be used? Answered from the store alone, offline, with each rule of a policy and its reason."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 from reprise.store import Store
+from reprise.store.references import accepted_under, pulled_from, record_accepted
 from reprise.trust.sign import stored_bundles
+from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import DoesNotHoldError, InputError
-from reprise_trainer.identity.policy import Policy, RuleResult, all_hold, evaluate
+from reprise_trainer.identity.judge import RuleResult, all_hold, evaluate
+from reprise_trainer.identity.policy import Policy, allows
+
+SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
 class VerifyReport:
-    """The rules for one image, in the order in which they were judged."""
+    """The rules for one image, in the order in which they were judged; `tags` are the references that it was judged
+    under, for the store to remember."""
 
     image: str
     rules: tuple[RuleResult, ...]
+    tags: tuple[str, ...] = ()
 
     @property
     def holds(self) -> bool:
@@ -28,47 +37,136 @@ class VerifyReport:
         return {
             "image": self.image,
             "holds": self.holds,
-            "rules": [{"rule": each.rule, "outcome": each.outcome, "why": each.why} for each in self.rules],
+            "rules": [
+                {"rule": each.rule, "outcome": each.outcome, "required": each.required, "why": each.why}
+                for each in self.rules
+            ],
         }
 
     def require(self) -> None:
-        """Raises DoesNotHoldError, with each rule that fails, unless the image may be used."""
+        """Raises DoesNotHoldError, with each rule that does not hold, unless the image may be used."""
         if not self.holds:
-            reasons = "; ".join(f"{each.rule}: {each.why}" for each in self.rules if each.outcome == "fails")
+            reasons = "; ".join(str(each) for each in self.rules if each.required and each.outcome != "holds")
             raise DoesNotHoldError(
                 f"the policy does not hold for image {self.image}: {reasons}",
                 hint="`reprise sign IMAGE` signs it with your key; --policy names another policy.",
             )
 
 
-def verify_image(store: Store, digest: str, policy: Policy) -> VerifyReport:
-    """Judge an image in the store by a policy, offline.
+def verify_image(
+    store: Store,
+    digest: str,
+    policy: Policy,
+    *,
+    name: str = "",
+    at: datetime | None = None,
+    accept_older: bool = False,
+    references: Sequence[str] | None = None,
+    memory: Store | None = None,
+) -> VerifyReport:
+    """Judge an image in the store by a policy, offline. Nothing is written: `accept_image` also remembers.
 
     Args:
-        store: holds the image and its signatures.
+        store: holds the image and its signatures, and knows where it was pulled from.
         digest: the image's manifest digest.
+        name: what the user called it. A name may have been moved to an older image, a digest can't.
+        at: the time, with a time zone, at which keys and policy must not have ended; by default now.
+        accept_older: let a tag go back to an image that was accepted under it before the last one.
+        references: where it was pulled from (`host/path:tag` or `host/path@digest`); by default what is remembered.
+        memory: the store that remembers references and tags, where that is not `store` itself.
 
     Raises:
         NotFoundError: the store does not hold the image.
+        InputError: the store's memory of references is damaged.
     """
     manifest = _manifest_rule(store, digest)
     if manifest.outcome == "fails":
         return VerifyReport(digest, (manifest,))
+    memory = memory or store
+    references = pulled_from(memory, digest) if references is None else references
+    tags = _judged_tags(references, name, known=bool(accepted_under(memory, name)))
+    rules = [manifest]
+    if policy.repositories:
+        rules.append(_repository_rule(references, policy.repositories))
+    rules += [_tag_rule(tag, accepted_under(memory, tag), digest, accept_older) for tag in tags]
     bundles = [bundle for _, bundle in stored_bundles(store, digest)]
-    return VerifyReport(
-        digest,
-        (
-            manifest,
-            *evaluate(policy, digest, bundles),
-            RuleResult("layer contents", "not checked", "the trainer measures every file when the image starts"),
-        ),
-    )
+    rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC))
+    later = "the trainer measures every file when the image starts"
+    rules.append(RuleResult("layer contents", "not checked", later, required=False))
+    return VerifyReport(digest, tuple(rules), tags)
+
+
+def accept_image(
+    store: Store, digest: str, policy: Policy, *, name: str = "", at: datetime | None = None, accept_older: bool = False
+) -> VerifyReport:
+    """As `verify_image`; an image that holds is remembered as the last one accepted under its tags.
+
+    Raises:
+        DoesNotHoldError: the policy does not hold; nothing is remembered.
+        StorageError: the memory cannot be written.
+    """
+    report = verify_image(store, digest, policy, name=name, at=at, accept_older=accept_older)
+    report.require()
+    remember(store, report)
+    return report
+
+
+def remember(store: Store, report: VerifyReport) -> None:
+    """Keep an image that holds as the last one accepted under its tags.
+
+    Raises:
+        StorageError: the memory cannot be written.
+    """
+    for tag in report.tags:
+        if accepted_under(store, tag)[-1:] != [report.image]:
+            record_accepted(store, tag, report.image)
 
 
 def _manifest_rule(store: Store, digest: str) -> RuleResult:
     rule = "manifest has the digest asked for"
     try:
-        store.read(digest)
+        store.manifest(digest)
     except InputError as error:
         return RuleResult(rule, "fails", error.message)
     return RuleResult(rule, "holds", digest)
+
+
+def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[str, ...]:
+    """The tagged references that `name` stands for: itself (also when only the memory of what was accepted knows it),
+    those it was pulled from, or for a digest none."""
+    tagged = [each for each in references if "@" not in each]
+    if not name or DIGEST_PATTERN.match(name.rpartition("@")[2]):
+        return ()
+    return (name,) if known or name in tagged else tuple(tagged)
+
+
+def _repository_rule(references: Sequence[str], patterns: tuple[str, ...]) -> RuleResult:
+    rule = "pulled from an allowed repository"
+    for reference in references:
+        repository = _repository(reference)
+        if pattern := next((each for each in patterns if allows(each, repository)), None):
+            return RuleResult(rule, "holds", f"{reference} is covered by {pattern}")
+    if not references:
+        return RuleResult(rule, "fails", "no `reprise pull` brought this image here, so that its repository is unknown")
+    found = ", ".join(references[:SHOWN])
+    return RuleResult(rule, "fails", f"it came from {found}; allowed: {', '.join(patterns)}")
+
+
+def _repository(reference: str) -> str:
+    """`host[:port]/path` of a reference as pulls record it."""
+    host, _, path = reference.partition("@")[0].partition("/")
+    return f"{host}/{path.partition(':')[0]}"
+
+
+def _tag_rule(tag: str, accepted: list[str], digest: str, accept_older: bool) -> RuleResult:
+    rule = f"{tag} has not gone back"
+    if not accepted:
+        return RuleResult(rule, "holds", "accepted under this tag for the first time: nothing to compare with")
+    if accepted[-1] == digest:
+        return RuleResult(rule, "holds", "the image that was last accepted under this tag")
+    if digest not in accepted:
+        return RuleResult(rule, "holds", f"a new image under this tag; the last one accepted was {accepted[-1]}")
+    older = f"an older image under this tag; the last one accepted was {accepted[-1]}"
+    if accept_older:
+        return RuleResult(rule, "holds", f"{older}; accepted, since you asked for that")
+    return RuleResult(rule, "fails", f"{older}; --accept-older accepts it all the same")

@@ -164,7 +164,7 @@ def verify_bundle(data: bytes, keys: Mapping[str, ec.EllipticCurvePublicKey]) ->
             key.verify(envelope.signature, message, ec.ECDSA(hashes.SHA256()))
         except InvalidSignature:
             continue
-        return _read_statement(envelope.payload, name)
+        return read_statement(envelope.payload, name)
     names = ", ".join(sorted(keys)) or "none"
     raise DoesNotHoldError(f"the signature is not by a known key (tried: {names}), or the statement was changed")
 
@@ -207,8 +207,18 @@ def _require_p256(key: ec.EllipticCurvePublicKey) -> ec.EllipticCurvePublicKey:
     return key
 
 
-def _read_statement(payload: bytes, key_name: str) -> VerifiedStatement:
-    """The in-toto v1 statement in signed bytes. Fields that the spec does not know are left alone, as it asks."""
+def read_statement(payload: bytes, key_name: str) -> VerifiedStatement:
+    """The in-toto v1 statement in bytes whose signature the caller has verified.
+
+    Fields that the spec does not know are left alone, as it asks.
+
+    Args:
+        payload: the signed bytes.
+        key_name: who signed, for messages.
+
+    Raises:
+        InputError: it is not such a statement.
+    """
     statement = parse_json(payload, "statement", size_limit=SIZE_LIMIT)
     if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
         found = statement.get("_type") if isinstance(statement, dict) else type(statement).__name__

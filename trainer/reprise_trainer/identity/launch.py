@@ -21,9 +21,14 @@ OUTPUT = Path("/output")
 LAUNCH_FILE = "launch.json"
 CONFIG_FILE = "run.toml"
 BUNDLE_FILE = "image.sigstore.json"
+MORE_BUNDLES = "image-*.sigstore.json"
+"""Further bundles about the image, where the policy asks for more than one statement: `image-1.sigstore.json`, …"""
 DELEGATION_FILE = "delegation.sigstore.json"
 RUN_KEY_FILE = "run-key.pem"
 POLICY_FILE = "policy.toml"
+
+SIZE_LIMIT = 16 << 20
+"""Bytes of a file in the folder."""
 
 ENGINES = ("namespaces", "docker", "podman", "inside")
 EVENT_FORMS = ("text", "json")
@@ -76,9 +81,23 @@ def read_launch_file(folder: Path, name: str, what: str) -> bytes:
     """A file of the launch folder.
 
     Raises:
-        RefusedError: it is missing or can't be read; `what` says what a run lacks without it.
+        RefusedError: it is missing, too large, or can't be read; `what` says what a run lacks without it.
     """
     try:
-        return (folder / name).read_bytes()
+        with (folder / name).open("rb") as file:
+            data = file.read(SIZE_LIMIT + 1)
     except OSError as error:
         raise RefusedError(f"{what}: {folder / name} can't be read: {error.strerror}") from error
+    if len(data) > SIZE_LIMIT:
+        raise RefusedError(f"{folder / name} has more than {SIZE_LIMIT} bytes")
+    return data
+
+
+def read_bundles(folder: Path, what: str) -> list[bytes]:
+    """Every bundle about the image that the launch folder holds.
+
+    Raises:
+        RefusedError: there is none, or one can't be read; `what` says what a run lacks without it.
+    """
+    names = [BUNDLE_FILE, *sorted(path.name for path in folder.glob(MORE_BUNDLES))]
+    return [read_launch_file(folder, name, what) for name in names]

@@ -1,4 +1,4 @@
-"""The policy: whose signatures an image needs. A TOML file, read by the host and by the trainer.
+"""The policy: whose signatures an image needs, and what else must be so. A TOML file that host and trainer read.
 
     [[keys]]
     name = "release"
@@ -7,55 +7,99 @@
     [require]
     predicates = ["https://sigstore.dev/cosign/sign/v1"]
 
-For each predicate type one statement about the image must be signed by one of the keys. Statements by strangers neither
-help nor harm.
+All other keys are optional; `docs/policy.md` lists them. `judge.py` says whether a policy holds for an image.
 """
 
 from __future__ import annotations
 
-import difflib
+import re
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reprise_trainer.errors import InputError, RepriseError
-from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, VerifiedStatement, read_public_key, verify_bundle
+from reprise_trainer.canonical import DIGEST_PATTERN
+from reprise_trainer.errors import InputError
+from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, key_hint, read_public_key
+from reprise_trainer.identity.policy_table import Table
 
-Outcome = Literal["holds", "fails", "not checked"]
+SIZE_LIMIT = 1 << 20
+"""Bytes of a policy file."""
 
-_LISTED_REASONS = 5
+_FINGERPRINT = re.compile(r"[A-Za-z0-9+/]{43}=\Z")
+_COMPONENT = r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*"
+_REPOSITORY = re.compile(rf"[A-Za-z0-9.\-\[\]:]+(?:/{_COMPONENT})*/(?:{_COMPONENT}|\*)\Z")
 
 
 @dataclass(frozen=True, slots=True)
 class PolicyKey:
-    """A trusted key: a name for messages and the PEM text of a P-256 public key."""
+    """A trusted key: a name for messages, the PEM text of a P-256 public key, and when it ends (UTC; None: never)."""
 
     name: str
     public_key: str
+    not_after: datetime | None = None
+
+    @property
+    def fingerprint(self) -> str:
+        """What `reprise key --json` calls so: base64 of the SHA-256 of the key's DER bytes."""
+        return key_hint(read_public_key(self.public_key))
+
+    def ended(self, at: datetime | None) -> bool:
+        """Whether it no longer counts at a time; without a time, whether it ever ends."""
+        return self.not_after is not None and (at is None or at > self.not_after)
+
+
+@dataclass(frozen=True, slots=True)
+class SignerIdentity:
+    """Who a short-lived certificate must name: its issuer, and its subject or a regular expression for all of that."""
+
+    issuer: str
+    subject: str = ""
+    subject_pattern: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """Trusted keys, and the predicate types of which each needs one statement by one of them."""
+    """Trusted signers and what they must have signed.
+
+    `signers` keys, independent of each other, must have signed a statement of each type in `predicates`. Without
+    `repositories` an image may come from anywhere. What certificates need (`identities`, `trusted_root`, `log`) is
+    read, and does not hold as long as nothing checks it.
+    """
 
     keys: tuple[PolicyKey, ...]
     predicates: tuple[str, ...] = (IMAGE_SIGNATURE,)
+    signers: int = 1
+    repositories: tuple[str, ...] = ()
+    not_after: datetime | None = None
+    revoked_keys: tuple[str, ...] = ()
+    revoked_images: tuple[str, ...] = ()
+    identities: tuple[SignerIdentity, ...] = ()
+    trusted_root: str = ""
+    log: bool = False
 
-    def public_keys(self) -> dict[str, ec.EllipticCurvePublicKey]:
-        """Name → public key, as `verify_bundle` takes them."""
-        return {key.name: read_public_key(key.public_key) for key in self.keys}
+    def public_keys(self, at: datetime | None = None) -> dict[str, ec.EllipticCurvePublicKey]:
+        """Name → public key of the keys that are not revoked, as `verify_bundle` takes them; given a time (with a time
+        zone), of those that have not ended then."""
+        keys = {key.name: read_public_key(key.public_key) for key in self.keys if not (at and key.ended(at))}
+        return {name: key for name, key in keys.items() if key_hint(key) not in self.revoked_keys}
+
+    def why_untrusted(self, name: str, at: datetime | None) -> str:
+        """Why the key of that name does not count at a time (None: unknown); empty when it does."""
+        key = next(each for each in self.keys if each.name == name)
+        if key.fingerprint in self.revoked_keys:
+            return f"key {name!r} is revoked"
+        if key.not_after and key.ended(at):
+            return f"key {name!r} ended at {key.not_after:%Y-%m-%dT%H:%M:%SZ}" + ("" if at else "; no time is known")
+        return ""
 
 
-@dataclass(frozen=True, slots=True)
-class RuleResult:
-    """One rule of a policy, whether it holds, and why; for printing and for the decision."""
-
-    rule: str
-    outcome: Outcome
-    why: str
+def allows(pattern: str, repository: str) -> bool:
+    """Whether a pattern of `repositories` covers a repository (`host/path`): itself, or with `/*` all beneath it."""
+    if pattern.endswith("/*"):
+        return repository.startswith(pattern[:-1])
+    return repository == pattern
 
 
 def read_policy(data: bytes, *, where: str = "policy") -> Policy:
@@ -66,114 +110,121 @@ def read_policy(data: bytes, *, where: str = "policy") -> Policy:
         where: the file's name, for messages.
 
     Raises:
-        InputError: not TOML, an unknown key (the nearest valid one is named), no keys, or a key that is not P-256.
+        InputError: not TOML, an unknown key (the nearest valid one is named), no keys, a key that is not P-256, or a
+            rule that nothing can fulfil.
     """
+    if len(data) > SIZE_LIMIT:
+        raise InputError(f"{where}: a policy has at most {SIZE_LIMIT} bytes")
     try:
         document = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise InputError(f"{where}: not a TOML file: {error}") from error
-    _known_keys(document, {"keys", "require"}, where)
-    require = document.get("require", {})
-    if not isinstance(require, dict):
-        raise InputError(f"{where}: [require] must be a table")
-    _known_keys(require, {"predicates"}, f"{where}: [require]")
-    return Policy(_read_keys(document.get("keys"), where), _read_predicates(require, where))
+    top = Table(document, where, ("policy", "keys", "identities", "require", "revoked"))
+    about = top.table("policy", ("not_after",))
+    require = top.table("require", ("predicates", "signers", "repositories", "trusted_root", "log"))
+    revoked = top.table("revoked", ("keys", "images"))
+    identities = tuple(
+        _read_identity(each) for each in top.tables("identities", ("issuer", "subject", "subject_pattern"))
+    )
+    keys = _read_keys(top, needed=not identities)
+    signers = require.number("signers", 1)
+    distinct = {key.fingerprint for key in keys}
+    if not identities and signers > len(distinct):
+        raise InputError(
+            f"{where}: [require] signers asks for {signers} signers, but has {len(distinct)} different keys"
+        )
+    return Policy(
+        keys,
+        predicates=_read_predicates(require),
+        signers=signers,
+        repositories=require.texts("repositories", _REPOSITORY, "HOST/PATH or HOST/PATH/*, without a tag"),
+        not_after=about.time("not_after"),
+        revoked_keys=revoked.texts("keys", _FINGERPRINT, "a fingerprint as `reprise key --json` prints it"),
+        revoked_images=revoked.texts("images", DIGEST_PATTERN, "sha256: and 64 hex digits"),
+        identities=identities,
+        trusted_root=require.text("trusted_root", DIGEST_PATTERN, "sha256: and 64 hex digits"),
+        log=require.flag("log"),
+    )
 
 
 def write_policy(policy: Policy) -> str:
     """The TOML text of a policy; `read_policy` gives the same policy back."""
-    blocks = [
-        f'[[keys]]\nname = {_toml_string(key.name)}\npublic_key = """\n{key.public_key.strip()}\n"""\n'
-        for key in policy.keys
-    ]
-    names = ", ".join(_toml_string(name) for name in policy.predicates)
-    return "\n".join([*blocks, f"[require]\npredicates = [{names}]\n"])
+    blocks = []
+    if policy.not_after:
+        blocks.append(f"[policy]\n{_line('not_after', policy.not_after)}")
+    for key in policy.keys:
+        ends = _line("not_after", key.not_after) if key.not_after else ""
+        blocks.append(f'[[keys]]\nname = {_toml(key.name)}\n{ends}public_key = """\n{key.public_key.strip()}\n"""\n')
+    for identity in policy.identities:
+        fields = ("issuer", "subject", "subject_pattern")
+        lines = [_line(name, getattr(identity, name)) for name in fields if getattr(identity, name)]
+        blocks.append("[[identities]]\n" + "".join(lines))
+    require = _line("predicates", policy.predicates)
+    require += _line("signers", policy.signers) if policy.signers != 1 else ""
+    require += _line("repositories", policy.repositories) if policy.repositories else ""
+    require += _line("trusted_root", policy.trusted_root) if policy.trusted_root else ""
+    require += _line("log", policy.log) if policy.log else ""
+    blocks.append(f"[require]\n{require}")
+    revoked = _line("keys", policy.revoked_keys) if policy.revoked_keys else ""
+    revoked += _line("images", policy.revoked_images) if policy.revoked_images else ""
+    blocks += [f"[revoked]\n{revoked}"] if revoked else []
+    return "\n".join(blocks)
 
 
-def evaluate(policy: Policy, image_digest: str, bundles: Iterable[bytes]) -> list[RuleResult]:
-    """Each rule of the policy for one image, in the policy's order, then what was not checked.
-
-    Args:
-        policy: whose signatures are asked for.
-        image_digest: the manifest digest, `sha256:<hex>`, that the statements must be about.
-        bundles: the bytes of every bundle that is offered; those that don't verify count as absent.
-    """
-    keys = policy.public_keys()
-    accepted: list[VerifiedStatement] = []
-    rejected: list[str] = []
-    for data in bundles:
-        try:
-            statement = verify_bundle(data, keys)
-        except RepriseError as error:
-            rejected.append(error.message)
-            continue
-        if statement.is_about(image_digest):
-            accepted.append(statement)
-        else:
-            others = ", ".join(subject.digest for subject in statement.subjects[:3])
-            rejected.append(f"a statement by key {statement.key_name!r} is about another image: {others}")
-    results = [_predicate_result(name, accepted, rejected) for name in policy.predicates]
-    return [*results, RuleResult("transparency log", "not checked", "the policy trusts keys and asks for no log entry")]
-
-
-def all_hold(results: Sequence[RuleResult]) -> bool:
-    """Whether the image may be used: no rule fails and at least one holds."""
-    outcomes = {result.outcome for result in results}
-    return "fails" not in outcomes and "holds" in outcomes
-
-
-def _predicate_result(name: str, accepted: list[VerifiedStatement], rejected: list[str]) -> RuleResult:
-    rule = f"signed statement {name}"
-    signers = sorted({statement.key_name for statement in accepted if statement.predicate_type == name})
-    if signers:
-        return RuleResult(rule, "holds", "signed by key " + ", ".join(repr(signer) for signer in signers))
-    reasons = list(dict.fromkeys(rejected))
-    if others := sorted({statement.predicate_type for statement in accepted}):
-        reasons.insert(0, "there are only statements of type " + ", ".join(others))
-    if len(reasons) > _LISTED_REASONS:
-        reasons[_LISTED_REASONS:] = [f"and {len(reasons) - _LISTED_REASONS} more"]
-    return RuleResult(rule, "fails", "; ".join(reasons) or "the image has no signatures")
-
-
-def _read_keys(entries: object, where: str) -> tuple[PolicyKey, ...]:
-    if not isinstance(entries, list) or not entries:
-        raise InputError(f"{where}: no [[keys]]; a policy without keys can accept no image")
+def _read_keys(top: Table, *, needed: bool) -> tuple[PolicyKey, ...]:
     keys: list[PolicyKey] = []
-    for number, entry in enumerate(entries, 1):
-        place = f"{where}: [[keys]] number {number}"
-        if not isinstance(entry, dict):
-            raise InputError(f"{place} must be a table")
-        _known_keys(entry, {"name", "public_key"}, place)
-        name, pem = entry.get("name"), entry.get("public_key")
+    for entry in top.tables("keys", ("name", "public_key", "not_after")):
+        name, pem = entry.values.get("name"), entry.values.get("public_key")
         if not isinstance(name, str) or not name or not isinstance(pem, str):
-            raise InputError(f"{place} needs a name and a public_key, both strings")
+            raise InputError(f"{entry.where} needs a name and a public_key, both strings")
         if any(key.name == name for key in keys):
-            raise InputError(f"{where}: two keys are named {name!r}")
+            raise InputError(f"{top.where}: two keys are named {name!r}")
         try:
             read_public_key(pem)
         except InputError as error:
-            raise InputError(f"{place} ({name}): {error.message}") from error
-        keys.append(PolicyKey(name, pem.strip() + "\n"))
+            raise InputError(f"{entry.where} ({name}): {error.message}") from error
+        keys.append(PolicyKey(name, pem.strip() + "\n", entry.time("not_after")))
+    if needed and not keys:
+        raise InputError(f"{top.where}: no [[keys]]; a policy without keys can accept no image")
     return tuple(keys)
 
 
-def _read_predicates(require: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    names = require.get("predicates", [IMAGE_SIGNATURE])
+def _read_identity(entry: Table) -> SignerIdentity:
+    issuer, subject, pattern = (entry.text(name) for name in ("issuer", "subject", "subject_pattern"))
+    if not issuer or bool(subject) == bool(pattern):
+        raise InputError(f"{entry.where} needs an issuer, and either a subject or a subject_pattern")
+    try:
+        re.compile(pattern)
+    except (re.error, RecursionError) as error:
+        raise InputError(f"{entry.where}: subject_pattern is not a regular expression: {error}") from error
+    return SignerIdentity(issuer, subject, pattern)
+
+
+def _read_predicates(require: Table) -> tuple[str, ...]:
+    names = require.values.get("predicates", [IMAGE_SIGNATURE])
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
-        raise InputError(f"{where}: [require] predicates must be a list of at least one predicate type")
+        raise InputError(f"{require.where} predicates must be a list of at least one predicate type")
     return tuple(dict.fromkeys(names))
 
 
-def _known_keys(table: Mapping[str, Any], valid: set[str], where: str) -> None:
-    for name in table:
-        if name not in valid:
-            nearest = difflib.get_close_matches(name, sorted(valid), n=1, cutoff=0.0)
-            raise InputError(f"{where}: unknown key {name!r}; did you mean {nearest[0]!r}?")
+def _line(name: str, value: object) -> str:
+    return f"{name} = {_toml(value)}\n"
 
 
-def _toml_string(text: str) -> str:
-    escaped = "".join(
-        f"\\u{ord(char):04x}" if ord(char) < 0x20 or ord(char) == 0x7F else {'"': '\\"', "\\": "\\\\"}.get(char, char)
-        for char in text
-    )
-    return f'"{escaped}"'
+def _toml(value: object) -> str:
+    match value:
+        case bool():
+            return str(value).lower()
+        case datetime():
+            return f"{value.astimezone(UTC):%Y-%m-%dT%H:%M:%SZ}"
+        case tuple():
+            return f"[{', '.join(map(_toml, value))}]"
+        case str():
+            return f'"{"".join(map(_escaped, value))}"'
+    return str(value)
+
+
+def _escaped(char: str) -> str:
+    if ord(char) < 0x20 or ord(char) == 0x7F:
+        return f"\\u{ord(char):04x}"
+    return {'"': '\\"', "\\": "\\\\"}.get(char, char)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
-from reprise_trainer.errors import InputError, RefusedError, RepriseError
+from reprise_trainer.errors import InputError, RefusedError
 from reprise_trainer.identity import launch as launch_folder
 from reprise_trainer.identity.launch import Launch, decode_launch, read_launch_file
 from reprise_trainer.identity.measure import NAMED, Measurement, measure
@@ -23,8 +24,8 @@ from reprise_trainer.identity.process import (
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """A run that knows what it is: `digest` is the image's, measured and signed; `key_name` is the policy's key that
-    signed it."""
+    """A run that knows what it is: `digest` is the image's, measured and signed; `key_name` names the policy's key that
+    signed it (several, separated by commas)."""
 
     digest: str
     key_name: str
@@ -44,16 +45,18 @@ def verify_identity(
     mounts: Sequence[Mount] | None = None,
     process: ProcessFacts | None = None,
     owner: tuple[int, int] = (0, 0),
+    at: datetime | None = None,
 ) -> Identity:
     """Measure this root and process, and compare with what the launcher was told and what was signed.
 
-    The measured digest must be that of launch.json, and that of an image signature by one of the policy's keys. Uses
+    The measured digest must be that of launch.json, and the policy must hold for it. Uses
     nothing but the standard library until every file is known to be the image's own; only then `cryptography`.
 
     Args:
         folder: the launch folder.
         switches: environment variables that the profile sets, with their values.
         root, mounts, process, owner: what to judge; by default what this process really has.
+        at: the time, with a time zone, at which keys and policy must not have ended; by default now.
 
     Raises:
         RefusedError: something differs; the message names each thing, at most 20, and how many there are.
@@ -76,7 +79,9 @@ def verify_identity(
         raise RefusedError(
             f"wrong image: the launcher asked for {launch.image}, this one measures {measurement.digest}"
         )
-    return Identity(measurement.digest, _signed_by(folder, measurement.digest), launch, measurement)
+    return Identity(
+        measurement.digest, _signed_by(folder, measurement.digest, at or datetime.now(UTC)), launch, measurement
+    )
 
 
 def verify_end(identity: Identity) -> None:
@@ -97,27 +102,29 @@ def _read_launch(folder: Path) -> Launch:
         raise RefusedError(str(error)) from error
 
 
-def _signed_by(folder: Path, digest: str) -> str:
-    """The name of the policy's key that signed the image.
+def _signed_by(folder: Path, digest: str, at: datetime) -> str:
+    """The names of the policy's keys that signed the image.
+
+    All rules of the policy are asked that an image and its bundles decide; which repository the image came from was the
+    launcher's to judge.
 
     Raises:
-        RefusedError: no bundle, one that does not verify, or one for another image.
+        RefusedError: a rule does not hold, or there is no bundle.
     """
-    from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, verify_bundle  # cryptography: measured by now
+    from reprise_trainer.identity.judge import all_hold, evaluate, signers  # cryptography: measured by now
     from reprise_trainer.identity.policy import read_policy
 
     policy_bytes = read_launch_file(folder, launch_folder.POLICY_FILE, "no policy says whose signature counts")
-    bundle = read_launch_file(folder, launch_folder.BUNDLE_FILE, f"image {digest} comes without a signature")
+    bundles = launch_folder.read_bundles(folder, f"image {digest} comes without a signature")
     try:
-        statement = verify_bundle(bundle, read_policy(policy_bytes).public_keys())
-    except RepriseError as error:
-        raise RefusedError(f"the signature of image {digest} does not hold: {error}") from error
-    if statement.predicate_type != IMAGE_SIGNATURE:
-        raise RefusedError(f"the bundle holds a {statement.predicate_type} statement, expected {IMAGE_SIGNATURE}")
-    if not statement.is_about(digest):
-        others = ", ".join(subject.digest for subject in statement.subjects)
-        raise RefusedError(f"the signature is for another image: it names {others}, this one measures {digest}")
-    return statement.key_name
+        policy = read_policy(policy_bytes)
+    except InputError as error:
+        raise RefusedError(f"the policy does not say whose signature counts: {error}") from error
+    results = evaluate(policy, digest, bundles, at=at)
+    if not all_hold(results):
+        reasons = "; ".join(str(each) for each in results if each.required and each.outcome != "holds")
+        raise RefusedError(f"the policy does not hold for image {digest}: {reasons}")
+    return ", ".join(signers(policy, digest, bundles, at=at))
 
 
 def _refuse_if_any(what: str, problems: Sequence[str]) -> None:

@@ -1,0 +1,52 @@
+"""`reprise policy`: the policy for other tools."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from reprise.cli.options import JsonOption, PolicyOption
+
+app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
+
+
+@app.callback()
+def _verbs() -> None:
+    """The policy that images have to meet, for other tools.
+
+    Example: `reprise policy export --for containers --output /etc/containers/reprise`
+    """
+
+
+@app.command()
+def export(
+    target: Annotated[
+        Literal["containers", "kubernetes"],
+        typer.Option("--for", help="containers: podman, skopeo, CRI-O. kubernetes: sigstore's policy-controller."),
+    ],
+    output: Annotated[Path, typer.Option("--output", help="Folder for the files.", metavar="DIR")],
+    policy: PolicyOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the policy in another tool's words, and say which of its rules that tool will not check.
+
+    Example: `reprise policy export --for containers --output /etc/containers/reprise`
+    """
+    from datetime import UTC, datetime
+
+    from reprise.cli.output import print_json
+    from reprise.trust.export import export_policy, write_export
+    from reprise.trust.keys import home
+    from reprise.trust.policy_file import POLICY_FILE, load_policy
+
+    exported = export_policy(load_policy(policy or home() / POLICY_FILE), target, output, datetime.now(UTC))
+    written = [str(path) for path in write_export(exported, output)]
+    if as_json:
+        print_json({"files": written, "not_checked": list(exported.not_carried)})
+        return
+    for path in written:
+        print(f"wrote        {path}")
+    for rule in exported.not_carried:
+        print(f"not checked  {rule}")

@@ -1,0 +1,216 @@
+"""Bundles that a certificate of one moment signed (Sigstore): checked offline, against a trusted root kept in a file.
+
+sigstore-python (extra `keyless`) verifies certificate chain, certificate log, transparency log, times and signature.
+Who may have signed, and what the statement is about, is judged here. Nothing is fetched, and no cache is read.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cryptography import x509
+
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, SystemFailureError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, PAYLOAD_TYPE, SIZE_LIMIT, VerifiedStatement, read_statement
+from reprise_trainer.identity.strict_json import parse_json
+
+if TYPE_CHECKING:
+    from sigstore.models import Bundle, TrustedRoot
+
+_TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
+
+
+class IdentityRule(Protocol):
+    """Who may have signed: an issuer, and either a subject or a regular expression that matches all of it."""
+
+    @property
+    def issuer(self) -> str:
+        """URL of who vouched for the signer, as the certificate names it."""
+
+    @property
+    def subject(self) -> str:
+        """The signer's e-mail address or URI; empty where `subject_pattern` judges it."""
+
+    @property
+    def subject_pattern(self) -> str:
+        """A regular expression for the whole subject; empty where `subject` is given."""
+
+
+def is_keyless(data: bytes) -> bool:
+    """Whether a bundle holds a certificate, so that `verify_keyless` is the one to judge it."""
+    try:
+        document = parse_json(data, "bundle", size_limit=SIZE_LIMIT)
+    except InputError:
+        return False
+    material = document.get("verificationMaterial") if isinstance(document, dict) else None
+    return isinstance(material, dict) and "certificate" in material
+
+
+def read_trusted_root(path: Path, digest: str) -> bytes:
+    """The trusted root in a file, once it is the one that was pinned.
+
+    Args:
+        path: a Sigstore trusted root (`trusted_root.json`), or a client trust config that holds one.
+        digest: `sha256:<hex>` of the file.
+
+    Raises:
+        NotFoundError: it cannot be read.
+        DoesNotHoldError: it is another file.
+    """
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise NotFoundError(f"cannot read the trusted root {path}: {error.strerror}") from error
+    if (found := sha256_digest(data)) != digest:
+        raise DoesNotHoldError(f"the trusted root {path} is {found}, pinned is {digest}")
+    return data
+
+
+def verify_keyless(
+    bundle: bytes, trusted_root: bytes, identities: Sequence[IdentityRule], digest: str
+) -> VerifiedStatement:
+    """The statement in a keyless bundle, once everything about it holds; no network is used.
+
+    Args:
+        bundle: a Sigstore bundle v0.3 with a certificate and a log entry.
+        trusted_root: a Sigstore trusted root, or a client trust config that holds one; pin it (`read_trusted_root`).
+        identities: who may have signed.
+        digest: `sha256:<hex>` of what the statement must be about.
+
+    Returns:
+        The statement; its `key_name` is the certificate's subject and issuer.
+
+    Raises:
+        InputError: the bundle, the statement or the trusted root is malformed.
+        DoesNotHoldError: signature, certificate, log entry or identity does not hold, or it is about something else.
+        SystemFailureError: sigstore-python is not installed.
+    """
+    parsed, root = _read_bundle(bundle), load_trusted_root(trusted_root)
+    from sigstore.verify import Verifier
+
+    judge = CertificateJudge(identities)
+    try:
+        kind, payload = Verifier(trusted_root=root).verify_dsse(parsed, judge)
+    except RepriseError:
+        raise
+    except Exception as error:  # whatever it stumbles over, the bundle does not hold
+        raise DoesNotHoldError(f"the keyless signature does not hold: {error}") from error
+    if kind != PAYLOAD_TYPE:
+        raise InputError(f"the bundle's payload type is {kind!r}, expected {PAYLOAD_TYPE!r}")
+    statement = read_statement(payload, judge.name)
+    if not statement.is_about(digest):
+        others = ", ".join(subject.digest for subject in statement.subjects[:3])
+        raise DoesNotHoldError(f"a statement by {statement.key_name} is about {others}, not about {digest}")
+    return statement
+
+
+class CertificateJudge:
+    """Says whether a certificate names somebody who may sign, as sigstore's verifier asks it (a VerificationPolicy).
+
+    `name` is then the certificate's subject and issuer.
+    """
+
+    def __init__(self, identities: Sequence[IdentityRule] | None) -> None:
+        """
+        Args:
+            identities: who may; None: whoever it names.
+        """
+        self._identities = identities
+        self.name = ""
+
+    def verify(self, cert: x509.Certificate) -> None:
+        """Raises DoesNotHoldError unless the certificate names one of those who may."""
+        subject, issuer = certificate_identity(cert)
+        self.name = f"{subject} ({issuer})"
+        rules = self._identities
+        if rules is not None and not any(_matches(rule, subject, issuer) for rule in rules):
+            known = ", ".join(f"{rule.subject or rule.subject_pattern} ({rule.issuer})" for rule in rules) or "nobody"
+            raise DoesNotHoldError(f"signed by {self.name}, accepted: {known}")
+
+
+def certificate_identity(certificate: x509.Certificate) -> tuple[str, str]:
+    """Subject and issuer that a certificate of Sigstore's authority names.
+
+    Raises:
+        DoesNotHoldError: it names none, or more than one.
+    """
+    from sigstore.errors import VerificationError
+    from sigstore.verify.policy import OIDCIssuerV2
+
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+        subjects = [
+            *names.get_values_for_type(x509.RFC822Name),
+            *names.get_values_for_type(x509.UniformResourceIdentifier),
+        ]
+        extension = certificate.extensions.get_extension_for_oid(OIDCIssuerV2.oid).value
+        issuer = _utf8_string(extension.value) if isinstance(extension, x509.UnrecognizedExtension) else ""
+        OIDCIssuerV2(issuer).verify(certificate)  # sigstore's own reading of the extension is the same
+    except (x509.ExtensionNotFound, ValueError, VerificationError) as error:
+        raise DoesNotHoldError(f"the certificate does not say who signed: {error}") from error
+    if len(subjects) != 1 or len(names) != 1:
+        raise DoesNotHoldError(f"the certificate names {len(subjects)} subjects, expected one e-mail address or URI")
+    return subjects[0], issuer
+
+
+def load_trusted_root(data: bytes) -> TrustedRoot:
+    """The trusted root in JSON bytes: as such, or inside a client trust config.
+
+    Raises:
+        InputError: it is neither.
+        SystemFailureError: sigstore-python is not installed.
+    """
+    document = parse_json(data, "trusted root", size_limit=SIZE_LIMIT)
+    if isinstance(document, dict) and document.get("mediaType") == _TRUST_CONFIG:
+        document = document.get("trustedRoot")
+    with_sigstore()
+    from sigstore.models import TrustedRoot
+    from sigstore_models.trustroot.v1 import TrustedRoot as Model
+
+    try:
+        return TrustedRoot(Model.from_json(json.dumps(document)))
+    except Exception as error:  # of pydantic, of base64, of sigstore
+        raise InputError(f"not a Sigstore trusted root: {error}") from error
+
+
+def with_sigstore() -> None:
+    """Raises SystemFailureError, which says what to install, unless sigstore-python is there."""
+    try:
+        import sigstore  # noqa: F401
+    except ImportError as error:
+        hint = "Install it with: pip install 'reprise[keyless]'"
+        raise SystemFailureError("sigstore-python is not installed", hint=hint) from error
+
+
+def _read_bundle(data: bytes) -> Bundle:
+    document: Any = parse_json(data, "bundle", size_limit=SIZE_LIMIT)
+    if not isinstance(document, dict) or document.get("mediaType") != BUNDLE_TYPE:
+        raise InputError(f"not a Sigstore bundle v0.3: expected an object with the media type {BUNDLE_TYPE!r}")
+    with_sigstore()
+    from sigstore.models import Bundle
+
+    try:
+        return Bundle.from_json(data)
+    except Exception as error:  # of pydantic, of base64, of X.509
+        raise InputError(f"not a keyless Sigstore bundle: {error}") from error
+
+
+def _matches(rule: IdentityRule, subject: str, issuer: str) -> bool:
+    if rule.issuer != issuer:
+        return False
+    if rule.subject_pattern:
+        return re.fullmatch(rule.subject_pattern, subject) is not None
+    return rule.subject == subject
+
+
+def _utf8_string(data: bytes) -> str:
+    """The text of a DER UTF8String (X.690 section 8.23), with a length of one byte or of two."""
+    if data[:1] != b"\x0c":
+        raise ValueError("the issuer is not a UTF8String")
+    start = 3 if data[1:2] == b"\x81" else 2
+    return data[start:].decode()

@@ -1,0 +1,157 @@
+"""Signing without a key of one's own: an identity token becomes a certificate of some minutes, and the signature goes
+into a transparency log (sigstore-python, extra `keyless`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from reprise.trust.keyless import CertificateJudge, with_sigstore
+from reprise_trainer.canonical import canonical_json
+from reprise_trainer.errors import InputError, NotFoundError, UnavailableError
+from reprise_trainer.identity.bundle import VerifiedStatement
+
+if TYPE_CHECKING:
+    from sigstore.models import ClientTrustConfig
+    from sigstore.sign import Signer as CertificateSigner
+
+_LARGEST_TOKEN = 65536  # bytes
+_TOKEN_HINT = "Let the job have one (on GitHub: `permissions: id-token: write`), or name one by --identity-token FILE."
+_RETRY = "What was signed is kept; run the command again for the rest."
+
+
+class KeylessSigner:
+    """Signs with a certificate that Sigstore's authority gives for an identity token.
+
+    The certificate is asked for at the first signature and serves all signatures of this signer. Each signature is a
+    new event with a time in the log: signing once more adds one.
+    """
+
+    def __init__(self, config: ClientTrustConfig, token: Callable[[], str]) -> None:
+        """
+        Args:
+            config: which authority, log and time stamper are asked, and which are believed.
+            token: gives the identity token when it is needed.
+        """
+        self._config, self._token = config, token
+        self._signer: CertificateSigner | None = None
+        self._identity = ""
+
+    @property
+    def identity(self) -> str:
+        """Subject and issuer of the certificate; empty before the first signature."""
+        return self._identity
+
+    def sign(self, statement: Mapping[str, Any]) -> bytes:
+        """The bundle that holds a statement, with its certificate and log entry, verified before it is given out.
+
+        Raises:
+            InputError: the token is not one that Sigstore takes.
+            UnavailableError: authority, log or time stamper did not answer, or what they gave does not verify.
+        """
+        from sigstore.dsse import Statement
+        from sigstore.verify import Verifier
+
+        judge = CertificateJudge(None)
+        try:
+            signer = self._certified()
+            bundle = signer.sign_dsse(Statement(canonical_json(dict(statement))))
+            Verifier(trusted_root=self._config.trusted_root).verify_dsse(bundle, judge)
+        except InputError:
+            raise
+        except Exception as error:  # of requests, of the services' answers, of sigstore: it gives many kinds
+            raise UnavailableError(f"signing with Sigstore failed: {_reason(error)}", hint=_RETRY) from error
+        self._identity = judge.name
+        return bundle.to_json().encode()
+
+    def read(self, bundle: bytes) -> VerifiedStatement | None:
+        """None: a signature of before says when it was made, and so does not stand for one of now."""
+        return None
+
+    def _certified(self) -> CertificateSigner:
+        if self._signer is None:
+            from sigstore.oidc import IdentityError, IdentityToken
+            from sigstore.sign import Signer, SigningContext
+
+            try:
+                token = IdentityToken(self._token())
+            except IdentityError as error:
+                raise InputError(f"the identity token is not one that Sigstore takes: {error}") from error
+            self._signer = Signer(token, SigningContext.from_trust_config(self._config))
+        return self._signer
+
+
+def read_trust_config(path: Path | None) -> ClientTrustConfig:
+    """Which Sigstore is used: a client trust config in a file, or the public good instance, whose own is fetched (TUF).
+
+    Raises:
+        NotFoundError: the file cannot be read.
+        InputError: it is not a client trust config.
+        UnavailableError: the public instance does not answer.
+        SystemFailureError: sigstore-python is not installed.
+    """
+    with_sigstore()
+    from sigstore.models import ClientTrustConfig
+
+    if path is None:
+        try:
+            return ClientTrustConfig.production()
+        except Exception as error:  # of TUF and of the network
+            raise UnavailableError(
+                f"cannot fetch the public Sigstore's trust config: {_reason(error)}", hint="Name one by --trust-config."
+            ) from error
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise NotFoundError(f"cannot read the trust config {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise InputError(f"{path} is not text: {error}") from error
+    try:
+        return ClientTrustConfig.from_json(text)
+    except Exception as error:  # of pydantic and of sigstore
+        raise InputError(f"{path} is not a Sigstore client trust config: {_reason(error)}") from error
+
+
+def token_from_file(path: Path) -> Callable[[], str]:
+    """An identity token (a JWT) that somebody put into a file."""
+
+    def read() -> str:
+        try:
+            with path.open("rb") as file:
+                return file.read(_LARGEST_TOKEN).decode("ascii").strip()
+        except OSError as error:
+            raise InputError(f"cannot read the identity token {path}: {error.strerror}") from error
+        except ValueError as error:
+            raise InputError(f"{path} is not an identity token: {error}") from error
+
+    return read
+
+
+def ambient_token(config: ClientTrustConfig, *, at_a_desk: bool) -> str:
+    """The identity token that the CI service around this process gives to it, or that a person's login gives.
+
+    Args:
+        config: names the service where a person logs in.
+        at_a_desk: whether a person is there, to use a browser.
+
+    Raises:
+        InputError: nobody gives a token.
+    """
+    from sigstore.oidc import IdentityError, Issuer, detect_credential
+
+    try:
+        token = detect_credential()
+        if token is None and at_a_desk:
+            token = str(Issuer(config.signing_config.get_oidc_url()).identity_token())
+    except IdentityError as error:
+        raise InputError(f"there is no identity token: {_reason(error)}", hint=_TOKEN_HINT) from error
+    if token is None:
+        raise InputError("no CI service that is known here gives an identity token", hint=_TOKEN_HINT)
+    return token
+
+
+def _reason(error: Exception) -> str:
+    """One line; the message of sigstore's errors, or of what caused them."""
+    text = str(error) or str(error.__cause__ or "") or type(error).__name__
+    return " ".join(text.split())[:500]

@@ -1,0 +1,37 @@
+"""Statements signed keyless by a private Sigstore, and who may have signed them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from private_sigstore import PrivateSigstore
+from sigstore.models import ClientTrustConfig
+
+from reprise.trust.keyless_signer import KeylessSigner
+from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement
+
+BUILDER = "https://ci.example.org/lab/image.yml@refs/heads/main"
+DIGEST = "sha256:" + "a" * 64
+OTHER = "sha256:" + "b" * 64
+
+
+@dataclass(frozen=True)
+class Rule:
+    issuer: str
+    subject: str = ""
+    subject_pattern: str = ""
+
+
+def signer(sigstore: PrivateSigstore, subject: str = BUILDER, **claims: Any) -> KeylessSigner:
+    config = ClientTrustConfig.from_json(json.dumps(sigstore.trust_config()))
+    return KeylessSigner(config, lambda: sigstore.provider.token(subject, **claims))
+
+
+def signed(sigstore: PrivateSigstore, subject: str = BUILDER, **claims: Any) -> bytes:
+    return signer(sigstore, subject, **claims).sign(make_statement("image", DIGEST, IMAGE_SIGNATURE, {}))
+
+
+def root_of(sigstore: PrivateSigstore) -> bytes:
+    return json.dumps(sigstore.trusted_root()).encode()
