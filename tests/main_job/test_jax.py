@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from commands import run_image, with_program
 
 from reprise.build import BuiltImage
+from reprise.project import Project
 from reprise.store import Store
+from reprise.train import Launcher, train
+from reprise.trust.keys import make_key
+from reprise.trust.policy_file import own_policy
+from reprise.trust.sign import sign_image
+from tests.main_job.conftest import CHECKOUT
 
 CONFIG = "[run]\nprofile = 'x86-64-v3'\nthreads = 1\n"
 
@@ -58,3 +65,18 @@ def test_a_compiled_gradient_runs_and_loads_nothing_from_outside_the_image(
     outcome = run_image(shared_store, digest)
     assert (outcome.code, outcome.errors) == (0, [])
     assert outcome.lines == [digest, "0.10.2 0.10.2 cpu", "True"]
+
+
+def test_a_run_measures_its_image_and_has_the_same_bits_twice(
+    project: Project, shared_store: Store, jax_cpu: BuiltImage, tmp_path: Path
+) -> None:
+    key = make_key()
+    sign_image(shared_store, jax_cpu.digest, "jax-cpu", key)
+    launcher = Launcher(shared_store, key, own_policy(key.public_key()))
+    text = (CHECKOUT / "examples" / "fashion-mnist-jax.toml").read_text()
+    assert "epochs = 2" in text
+    config = tmp_path / "run.toml"
+    config.write_text(text.replace("epochs = 2", "steps = 20").replace("every = 235", "every = 20"))
+    first, second = (train(config, launcher, project, output=tmp_path / name) for name in ("first", "second"))
+    assert first.image_digest == first.measured_digest == jax_cpu.digest
+    assert (first.ledger_head, first.state_digest) == (second.ledger_head, second.state_digest)
