@@ -11,6 +11,7 @@ import hashlib
 import json
 import threading
 import time
+from abc import ABC, abstractmethod
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -51,7 +52,7 @@ def path_to(index: int, leaves: list[bytes]) -> list[bytes]:
     return [*path_to(index - half, leaves[half:]), root_of(leaves[:half])]
 
 
-class Log:
+class Log(ABC):
     """Leaves in memory; a few of strangers come before each of ours, so that no proof is trivial."""
 
     key_id: bytes
@@ -67,8 +68,9 @@ class Log:
             self.leaves.append(sha256(b"\0" + body))
             return len(self.leaves) - 1, list(self.leaves)
 
+    @abstractmethod
     def sign_note(self, note: bytes) -> bytes:
-        raise NotImplementedError
+        """The log's signature over a checkpoint's note."""
 
     def checkpoint(self, origin: str, name: str, leaves: list[bytes]) -> str:
         note = f"{origin}\n{len(leaves)}\n{b64(root_of(leaves))}\n"
