@@ -19,6 +19,7 @@ from small_image import Entry, make_image
 from reprise.registry.push import push
 from reprise.registry.reference import parse_reference
 from reprise.store import Store
+from reprise.trust.encrypted_pem import encrypted_pem
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import own_policy
 from reprise_trainer.identity.policy import write_policy
@@ -168,6 +169,13 @@ def test_a_registry_that_denies_access_is_a_problem(doctor: Doctor, tmp_path: Pa
     assert found["state"] == "problem" and "docker login" in found["todo"]
 
 
+def test_a_key_with_a_passphrase_is_not_asked_for_it(doctor: Doctor, home: Path) -> None:
+    (home / "signing-key.pem").write_bytes(encrypted_pem(make_key(), b"a passphrase"))
+    (home / "signing-key.pem").chmod(0o600)
+    found = doctor()["signing key"]
+    assert found["state"] == "ok" and "has a passphrase" in found["what"]
+
+
 @pytest.mark.parametrize(
     ("spoil", "name", "said"),
     [
@@ -175,7 +183,7 @@ def test_a_registry_that_denies_access_is_a_problem(doctor: Doctor, tmp_path: Pa
         (lambda home: home.chmod(0o777), "policy", "others can change"),
         (lambda home: (home / "policy.toml").write_text("[[key]]"), "policy", "unknown key"),
         (lambda home: (home / "signing-key.pem").chmod(0o644), "signing key", "can be used by others"),
-        (lambda home: (home / "signing-key.pem").write_text("x"), "signing key", "not an unencrypted PEM"),
+        (lambda home: (home / "signing-key.pem").write_text("x"), "signing key", "not a PEM private key"),
     ],
 )
 def test_a_policy_or_key_that_is_not_safe_is_a_problem(

@@ -83,7 +83,7 @@ VARIATIONS = {
         Surroundings(environment=POLLUTION), lambda saw: POLLUTION.items() <= saw["environment"].items()
     ),
     "hardly any variables": Variation(
-        Surroundings(unset=tuple(os.environ), environment={"PATH": "/usr/bin"}),
+        Surroundings(prefix=("env", "-i", "PATH=/usr/bin")),
         lambda saw: len(saw["environment"]) <= 3,
     ),
     "no network": Variation(Surroundings(prefix=("unshare", "--net")), lambda saw: saw["network"] == ["lo"]),

@@ -6,7 +6,7 @@ import stat
 from pathlib import Path
 
 from reprise.doctor.finding import Finding
-from reprise.trust.keys import KEY_FILE, home, load_key
+from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_key
 from reprise.trust.policy_file import POLICY_FILE, load_policy
 from reprise_trainer.errors import RepriseError
 
@@ -32,6 +32,8 @@ def key(path: Path | None = None) -> Finding:
     if path is None and not place.exists():
         return Finding(name, "ok", f"{place} is made by the first run")
     try:
+        if is_encrypted(place):
+            return Finding(name, "ok", f"{place} is readable by its owner alone, and has a passphrase")
         load_key(place)
     except RepriseError as error:
         return Finding(name, "problem", error.message, error.hint or f"Name another key (--key), or delete {place}.")
