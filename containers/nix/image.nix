@@ -56,6 +56,7 @@ let
     "trainer/reprise_trainer/identity/__init__.py"
     "trainer/reprise_trainer/identity/file_list.py"
     "trainer/reprise_trainer/identity/inventory.py"
+    "trainer/reprise_trainer/identity/strict_json.py"
   ];
   forImages = forLayers ++ [
     "containers/reprise/artifacts"

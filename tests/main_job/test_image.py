@@ -22,7 +22,7 @@ import pytest
 from reprise.build import FORMAT_LABEL, BuiltImage, build_image, trainer_source
 from reprise.environments import LOCK_FILES, build_environment, load_lock
 from reprise.image.source import source_archive
-from reprise.layers import complete_layers
+from reprise.layers import CompleteLayers, complete_layers
 from reprise.lock.read import read_lock
 from reprise.project import Project
 from reprise.store import Store
@@ -136,8 +136,8 @@ def test_another_order_of_lines_in_the_lock_builds_nothing(
         layer["artifacts"].reverse()
     (folder / "layers.json").write_text(json.dumps(plan))
     lock = read_lock(folder, project.environment_file("torch-cpu"))
-    layers, built = complete_layers(lock, trainer_source(), shared_store)
-    assert (built, layers) == (0, torch_cpu.layers)
+    complete = complete_layers(lock, trainer_source(), shared_store)
+    assert (complete.built, complete.layers) == (0, torch_cpu.layers)
 
 
 def test_an_image_names_its_format_once_there_is_more_than_one(
@@ -145,7 +145,7 @@ def test_an_image_names_its_format_once_there_is_more_than_one(
 ) -> None:
     """The label makes the format part of config, inventory and digest; format 1 is older than the label."""
     store = whole_copy(shared_store, tmp_path / "store")
-    monkeypatch.setattr("reprise.build.complete_layers", lambda *_, **__: (torch_cpu.layers, 0))
+    monkeypatch.setattr("reprise.build.complete_layers", lambda *_, **__: CompleteLayers(torch_cpu.layers, (), 0))
     lock = replace(load_lock(project, "torch-cpu"), format=2)
     new = build_image(lock, locked_files(project), trainer_source(), store, tag="changed")
     labels = []
