@@ -73,7 +73,7 @@ def test_a_missing_artifact_is_named_with_what_to_do(tmp_path: Path) -> None:
 
 
 def info_tar() -> bytes:
-    data = json.dumps({"name": "small", "license": "MIT"}).encode()
+    data = json.dumps({"name": "small", "version": "1.0", "build": "0", "license": "MIT"}).encode()
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w") as archive:
         member = tarfile.TarInfo("info/index.json")
@@ -89,6 +89,7 @@ def test_both_forms_of_a_conda_package_are_read(tmp_path: Path, kind: str) -> No
         with zipfile.ZipFile(path, "w") as archive:
             archive.writestr("metadata.json", '{"conda_pkg_format_version": 2}')
             archive.writestr("info-small-1.0-0.tar.zst", zstandard.compress(info_tar()))
+            archive.writestr("pkg-small-1.0-0.tar.zst", zstandard.compress(bytes(1024)))
     else:
         path.write_bytes(bz2.compress(info_tar()))
     assert conda_metadata(path, "small")["license"] == "MIT"

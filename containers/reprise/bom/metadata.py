@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import io
-import json
 import re
-import tarfile
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reprise.image.conda_archive import read_index
+from reprise.image.conda_metadata import decode_index
 from reprise.image.deb import read_deb
 from reprise.image.entries import Entry
 from reprise.image.format import STATUS_FOLDER
@@ -67,27 +66,7 @@ def conda_metadata(path: Path, artifact: str) -> dict[str, Any]:
     Raises:
         InputError: it is neither.
     """
-    try:
-        with tarfile.open(fileobj=io.BytesIO(_conda_info(path)), mode="r:*") as archive:
-            member = archive.extractfile("info/index.json")
-            document = json.loads(member.read()) if member else None
-    except (tarfile.TarError, zipfile.BadZipFile, KeyError, ValueError, OSError, EOFError) as error:
-        raise InputError(f"{artifact} is not a conda package whose index.json can be read: {error}") from error
-    if not isinstance(document, dict):
-        raise InputError(f"{artifact}: info/index.json is not a JSON object")
-    return document
-
-
-def _conda_info(path: Path) -> bytes:
-    """The tar that holds info/: a member of a `.conda` file, or all of a `.tar.bz2`."""
-    if not zipfile.is_zipfile(path):
-        return path.read_bytes()
-    import zstandard
-
-    with zipfile.ZipFile(path) as archive:
-        (name,) = (each for each in archive.namelist() if each.startswith("info-") and each.endswith(".tar.zst"))
-        with archive.open(name) as member, zstandard.ZstdDecompressor().stream_reader(member) as stream:
-            return stream.read()
+    return decode_index(read_index(path, artifact), artifact)
 
 
 def _control_fields(text: str) -> dict[str, str]:
