@@ -68,11 +68,12 @@ TRAINER = {
     "canonical": (),
     "errors": (),
     "durable": ("errors",),
+    "config": ("errors",),
     "identity": ("canonical", "errors"),
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "errors"),
     "evaluation": ("backends", "data", "errors"),
-    "training": ("backends", "canonical", "data", "durable", "errors", "evaluation", "identity"),
+    "training": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity"),
     "reporting": ("canonical", "durable", "errors", "training"),
     "__main__": ("canonical", "durable", "errors", "identity", "reporting", "training"),
 }

@@ -29,11 +29,11 @@ from reprise.trust.sign import policy_bundles
 from reprise.trust.verify import accept_image, verify_image
 from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
-from reprise_trainer.training.config import RunConfig, read_config
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
 from reprise_trainer.training.record import RunRecord, read_record

@@ -27,9 +27,9 @@ from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image
 from reprise_trainer.canonical import canonical_json, sha256_digest
+from reprise_trainer.config.read import read_config
 from reprise_trainer.identity.file_list import decode_list, encode_list, list_path
 from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes
-from reprise_trainer.training.config import read_config
 from reprise_trainer.training.ledger import next_chain
 from reprise_trainer.training.record import RunKey, RunRecord, sign_record
 

@@ -48,7 +48,7 @@ dropout = 0.1
 [train]
 epochs = 3
 batch_size = 32
-logical_shards = 4
+shards = 4
 checkpoint_every = 10
 
 [train.optimizer]

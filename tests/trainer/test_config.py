@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 from pydantic import BaseModel
 from tests.trainer.conftest import CONFIG
 
+from reprise_trainer.config.model import CnnSection, MlpSection
+from reprise_trainer.config.optimizer import AdamWSection, SgdSection
+from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import InputError, RepriseError
-from reprise_trainer.training.config import AdamWSection, CnnSection, MlpSection, RunConfig, SgdSection, read_config
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "fashion-mnist.toml"
 
@@ -49,7 +51,7 @@ def test_the_example_is_valid() -> None:
         ('kind = "adamw"', "", "train.optimizer.kind: expected one of"),
         ("epochs = 3", "epochs = 3\nsteps = 5", "train: give either epochs or steps"),
         ("epochs = 3", "", "train: give either epochs or steps"),
-        ("logical_shards = 4", "logical_shards = 3", "train: logical_shards must be a power of two that divides"),
+        ("shards = 4", "shards = 3", "train: shards must be a power of two that divides"),
         ("batch_size = 32", "batch_size = 30", "batch_size 30 (one of 1, 2), not 4"),
         ("lr = 0.01", "lr = nan", "train.optimizer.lr: "),
         (

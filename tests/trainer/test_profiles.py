@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from tests.trainer.conftest import CONFIG, environment
 
+from reprise_trainer.config.run import RunSection
 from reprise_trainer.errors import InputError, SystemFailureError
-from reprise_trainer.training.config import RunSection
 from reprise_trainer.training.profiles import (
     MARKER,
     PROFILES,

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.trainer.conftest import CONFIG as CONFIG_TEXT
 
 from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.config.read import read_config
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, InputError, RefusedError
 from reprise_trainer.evaluation.accuracy import Evaluation
@@ -25,7 +26,6 @@ from reprise_trainer.identity.measure import Measurement
 from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
 from reprise_trainer.identity.start import Identity
 from reprise_trainer.reporting.report import write_report
-from reprise_trainer.training.config import read_config
 from reprise_trainer.training.describe import describe_run
 from reprise_trainer.training.loop import Trained
 from reprise_trainer.training.plan import make_plan

@@ -12,11 +12,11 @@ from reprise.store import Store
 from reprise.train import RUN_TYPE
 from reprise.trust.delegation import VerifiedRecord, verify_record
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
+from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import open_bundle
 from reprise_trainer.identity.launch import DELEGATION_FILE
 from reprise_trainer.identity.policy import Policy
-from reprise_trainer.training.config import RunConfig, read_config
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
 from reprise_trainer.training.record import RunRecord, read_record

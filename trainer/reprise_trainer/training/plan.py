@@ -7,9 +7,12 @@ from dataclasses import dataclass
 
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Sgd
 from reprise_trainer.backends.models import Cnn, Mlp, Model
+from reprise_trainer.config.data import DataSection
+from reprise_trainer.config.model import CnnSection
+from reprise_trainer.config.optimizer import AdamWSection, SgdSection
+from reprise_trainer.config.read import RunConfig
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
 from reprise_trainer.errors import RefusedError, SystemFailureError
-from reprise_trainer.training.config import AdamWSection, CnnSection, DataSection, RunConfig, SgdSection
 
 TRAIN_SPLIT = "train"
 
@@ -46,7 +49,7 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         seed=config.run.seed,
         steps=steps,
         batch_size=config.train.batch_size,
-        shards=config.train.logical_shards,
+        shards=config.train.shards,
         checkpoint_every=config.train.checkpoint_every or steps,
         learning_rate=config.train.optimizer.lr,
         rate_falls=config.train.optimizer.schedule == "linear",

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from reprise_trainer.backends.interface import Backend
 from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.data.batches import Batches, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.accuracy import Evaluation, evaluate
-from reprise_trainer.training.config import RunConfig, read_config
 from reprise_trainer.training.ledger import FILE_NAME, Header, LedgerWriter
 from reprise_trainer.training.loop import Emit, Trained, available_workers, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan

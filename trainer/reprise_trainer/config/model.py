@@ -1,0 +1,26 @@
+"""`[model]`: one of the built-in models, chosen by `kind`."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from reprise_trainer.config.section import Section
+
+
+class CnnSection(Section):
+    kind: Literal["cnn"]
+    channels: list[Annotated[int, Field(ge=1, le=1024)]] = Field(
+        min_length=1, max_length=4, description="Output channels of each 3 x 3 convolution; 2 x 2 pooling follows each."
+    )
+    hidden: int = Field(ge=1, le=65536, description="Width of the hidden dense layer.")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of hidden values dropped in training.")
+
+
+class MlpSection(Section):
+    kind: Literal["mlp"]
+    hidden: list[Annotated[int, Field(ge=1, le=65536)]] = Field(
+        max_length=16, description="Widths of the hidden dense layers."
+    )
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of hidden values dropped in training.")

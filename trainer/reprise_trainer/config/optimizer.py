@@ -1,0 +1,30 @@
+"""`[train.optimizer]`: one of the optimizers, chosen by `kind`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from reprise_trainer.config.section import Section
+
+
+class Rule(Section):
+    lr: float = Field(gt=0, allow_inf_nan=False, description="Learning rate.")
+    schedule: Literal["constant", "linear"] = Field(
+        default="constant",
+        description="How the learning rate moves over the run: not at all, or down to zero in a line.",
+    )
+    weight_decay: float = Field(default=0.0, ge=0, allow_inf_nan=False, description="Weight decay.")
+
+
+class SgdSection(Rule):
+    kind: Literal["sgd"]
+    momentum: float = Field(default=0.0, ge=0, lt=1, description="Share of the last step's velocity that is kept.")
+
+
+class AdamWSection(Rule):
+    kind: Literal["adamw"]
+    beta1: float = Field(default=0.9, ge=0, lt=1, description="Share of the gradients' mean that is kept.")
+    beta2: float = Field(default=0.999, ge=0, lt=1, description="Share of the squared gradients' mean that is kept.")
+    epsilon: float = Field(default=1e-8, gt=0, allow_inf_nan=False, description="Added to the denominator.")

@@ -1,0 +1,110 @@
+"""Configuration bytes → `RunConfig`, or every problem in one message."""
+
+from __future__ import annotations
+
+import difflib
+import tomllib
+from typing import Annotated, Any, get_args
+
+from pydantic import BaseModel, Field, ValidationError
+from pydantic_core import ErrorDetails
+
+from reprise_trainer.config.data import DataSection
+from reprise_trainer.config.evaluate import EvaluateSection
+from reprise_trainer.config.model import CnnSection, MlpSection
+from reprise_trainer.config.run import RunSection
+from reprise_trainer.config.section import Section
+from reprise_trainer.config.train import TrainSection
+from reprise_trainer.errors import InputError
+
+SIZE_LIMIT = 1 << 20
+"""Bytes. A configuration is written by a person; one of more than a mebibyte is a mistake."""
+
+
+class RunConfig(Section):
+    """A whole configuration; each field's meaning is its `description`."""
+
+    run: RunSection
+    data: DataSection
+    model: Annotated[CnnSection | MlpSection, Field(discriminator="kind")]
+    train: TrainSection
+    evaluate: EvaluateSection = EvaluateSection()
+
+
+def read_config(data: bytes, *, where: str) -> RunConfig:
+    """The configuration in TOML bytes.
+
+    Args:
+        data: UTF-8 TOML.
+        where: the file's name, for messages.
+
+    Raises:
+        InputError: too large, not TOML, or content that doesn't fit: each problem with its key; unknown keys with the
+            nearest valid one.
+    """
+    if len(data) > SIZE_LIMIT:
+        raise InputError(f"{where}: {len(data)} bytes are more than a configuration may have ({SIZE_LIMIT})")
+    try:
+        document = tomllib.loads(data.decode())
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
+        raise InputError(f"{where}: not a TOML file: {error}") from error
+    try:
+        return RunConfig.model_validate(document)
+    except ValidationError as error:
+        problems = [_problem(each) for each in error.errors(include_url=False, include_context=True)]
+        raise InputError(f"{where}: " + "; ".join(problems)) from error
+
+
+def _problem(error: ErrorDetails) -> str:
+    """One problem in one phrase: key path, what is wrong, what would do."""
+    place, keys = _place(error["loc"])
+    match error["type"]:
+        case "extra_forbidden":
+            name = str(error["loc"][-1])
+            nearest = difflib.get_close_matches(name, keys, n=1, cutoff=0.5)
+            better = f"did you mean {nearest[0]!r}?" if nearest else f"valid are {', '.join(keys)}"
+            return f"{place}: unknown key; {better}"
+        case "missing":
+            return f"{place}: missing"
+        case "union_tag_invalid" | "union_tag_not_found":
+            return f"{place}.kind: expected one of {error.get('ctx', {}).get('expected_tags', 'the known kinds')}"
+        case "value_error":
+            return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+        case _:
+            message = error["msg"]
+            return f"{place}: {message[0].lower()}{message[1:]}, not {_shown(error['input'])}"
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
+def _place(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
+    """The dotted key path of an error (without the tags of unions), and the keys valid in the table around its end."""
+    path: list[str] = []
+    tables: list[type[BaseModel]] = [RunConfig]
+    keys = sorted(RunConfig.model_fields)
+    for number, part in enumerate(location):
+        tagged = [table for table in tables if len(tables) > 1 and _kind(table) == part]
+        if tagged:
+            tables = tagged
+            continue
+        path.append(str(part))
+        keys = sorted({name for table in tables for name in table.model_fields})
+        fields = [table.model_fields[str(part)].annotation for table in tables if str(part) in table.model_fields]
+        if number < len(location) - 1:
+            tables = [each for field in fields for each in _tables(field)] or tables
+    return ".".join(path), keys
+
+
+def _tables(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation: itself, or the members of a union."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [each for argument in get_args(annotation) for each in _tables(argument)]
+
+
+def _kind(table: type[BaseModel]) -> str | None:
+    field = table.model_fields.get("kind")
+    return get_args(field.annotation)[0] if field else None
