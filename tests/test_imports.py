@@ -75,7 +75,8 @@ TRAINER = {
     "evaluation": ("backends", "data", "errors"),
     "training": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity"),
     "reporting": ("canonical", "durable", "errors", "training"),
-    "__main__": ("canonical", "durable", "errors", "identity", "reporting", "training"),
+    "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "training"),
+    "__main__": ("canonical", "commands", "durable", "errors", "identity", "reporting", "training"),
 }
 
 

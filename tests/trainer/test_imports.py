@@ -21,6 +21,7 @@ FOLDERS = {
     "evaluation": {"data", "backends"},
     "training": {"config", "identity", "data", "backends", "evaluation"},
     "reporting": {"training"},
+    "commands": {"config", "data", "backends", "evaluation", "training"},
 }
 """Folder → the folders that it may import."""
 

@@ -1,4 +1,4 @@
-"""A training run inside the image, from its first act to its signed record."""
+"""A training run inside the image, from its first act to its signed record; with a verb, that verb (`commands`)."""
 
 from __future__ import annotations
 
@@ -30,6 +30,10 @@ if TYPE_CHECKING:  # all the rest is imported once its files are known to be the
 
 def main() -> int:
     """Run, and return the exit code: 0, or that of the error, which is one message on stderr and one event."""
+    if len(sys.argv) > 1:
+        from reprise_trainer.commands.main import main as run_verb
+
+        return run_verb(sys.argv[1:])
     events = Events()
     try:
         events = Events(_form_of_events(MOUNTED_AT))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import tomllib
+from collections.abc import Iterable
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field, ValidationError
@@ -12,6 +13,7 @@ from pydantic_core import ErrorDetails
 from reprise_trainer.config.data import DataSection
 from reprise_trainer.config.evaluate import EvaluateSection
 from reprise_trainer.config.model import CnnSection, MlpSection
+from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.run import RunSection
 from reprise_trainer.config.section import Section
 from reprise_trainer.config.train import TrainSection
@@ -31,12 +33,13 @@ class RunConfig(Section):
     evaluate: EvaluateSection = EvaluateSection()
 
 
-def read_config(data: bytes, *, where: str) -> RunConfig:
+def read_config(data: bytes, *, where: str, overrides: Iterable[Override] = ()) -> RunConfig:
     """The configuration in TOML bytes.
 
     Args:
         data: UTF-8 TOML.
         where: the file's name, for messages.
+        overrides: values that stand before the file's.
 
     Raises:
         InputError: too large, not TOML, or content that doesn't fit: each problem with its key; unknown keys with the
@@ -48,6 +51,7 @@ def read_config(data: bytes, *, where: str) -> RunConfig:
         document = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise InputError(f"{where}: not a TOML file: {error}") from error
+    apply_overrides(document, overrides)
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
