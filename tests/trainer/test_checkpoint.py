@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
-from reprise_trainer.training.checkpoint import read_checkpoint, write_checkpoint
+from reprise_trainer.training.checkpoint import checkpoint_name, latest_good, read_checkpoint, write_checkpoint
 from reprise_trainer.training.state_digest import CHUNK, first_differing_tensor, state_digest, tensor_list
 
 GOLDEN = "sha256:f2d9d13ed207f5daacab9e0dd4655817762ff3da630ca7a1ad5d4505d8f0973d"
@@ -126,3 +126,42 @@ def test_a_full_disk_leaves_nothing(small_disk: Path) -> None:
     with pytest.raises(StorageError, match="No space left"):
         write_checkpoint(small_disk, 1, {"w": np.zeros(2_000_000, np.float32)})
     assert list(small_disk.iterdir()) == []
+
+
+def damage(folder: Path, how: str) -> None:
+    """Damage a checkpoint as disks and crashes do."""
+    tensors, document = folder / "state.safetensors", folder / "state.json"
+    match how:
+        case "bit":
+            data = bytearray(tensors.read_bytes())
+            data[len(data) // 2] ^= 4
+            tensors.write_bytes(data)
+        case "torn":
+            tensors.write_bytes(tensors.read_bytes()[:-4096])
+        case "zeros":
+            document.write_bytes(bytes(len(document.read_bytes())))
+        case "missing":
+            document.unlink()
+        case "other step":
+            document.write_bytes(document.read_bytes().replace(b'"step":3', b'"step":4'))
+        case "renamed":
+            folder.rename(folder.with_name(checkpoint_name(9)))
+
+
+@pytest.mark.parametrize("how", ["bit", "torn", "zeros", "missing", "other step", "renamed"])
+def test_the_newest_whole_checkpoint_is_found_and_damaged_ones_are_named(tmp_path: Path, how: str) -> None:
+    digests = [write_checkpoint(tmp_path, step, {**tensors(), "step": np.array(step)}) for step in (1, 2, 3)]
+    found, messages = latest_good(tmp_path)
+    assert found is not None and (found.step, found.digest, messages) == (3, digests[2], ())
+    damage(tmp_path / checkpoint_name(3), how)
+    found, (message,) = latest_good(tmp_path)
+    assert found is not None and (found.step, found.digest) == (2, digests[1])
+    assert "passed over" in message and checkpoint_name(9 if how == "renamed" else 3) in message
+
+
+def test_without_a_whole_checkpoint_there_is_none(tmp_path: Path) -> None:
+    assert latest_good(tmp_path / "absent") == (None, ())
+    (tmp_path / checkpoint_name(5)).mkdir()
+    (tmp_path / ".step-00000006.partial").mkdir()
+    found, messages = latest_good(tmp_path)
+    assert found is None and len(messages) == 1

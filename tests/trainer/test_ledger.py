@@ -9,15 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, StorageError
 from reprise_trainer.training.ledger import (
     Header,
-    LedgerWriter,
     first_difference,
     gradient_digest,
     read_ledger,
     verify_ledger,
 )
+from reprise_trainer.training.ledger_writer import LedgerWriter
 
 HEADER = Header("sha256:" + "a" * 64, "sha256:" + "b" * 64, "sha256:" + "c" * 64, 7)
 GOLDEN_HEAD = "sha256:7ea3d866636e6983b655cea4c6337d596fdf601ceb52737077f654848c0ffe70"
@@ -118,3 +118,66 @@ def test_a_ledger_is_never_written_over(ledger: Path) -> None:
     with pytest.raises(StorageError):
         LedgerWriter(ledger, HEADER)
     assert ledger.read_bytes() == before
+
+
+STATES = {step: f"sha256:{step:064x}" for step in (2, 4)}
+
+
+def add_steps(ledger: LedgerWriter, first: int, end: int = 5) -> str:
+    """Steps `first` to `end`, with a checkpoint after each second one."""
+    for step in range(first, end):
+        ledger.add_step(step, loss=1.0 / (step + 1), batch=f"{step:064x}", gradient=gradient_digest({"w": step}))
+        if step + 1 in STATES:
+            ledger.add_checkpoint(step + 1, STATES[step + 1])
+    ledger.close()
+    return ledger.head
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("ledger") / "ledger.jsonl"
+    add_steps(LedgerWriter(path, HEADER), 0)
+    return path.read_bytes()
+
+
+@given(data=st.data())
+def test_a_ledger_cut_anywhere_goes_on_to_the_same_bytes(
+    undisturbed: bytes, tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    at_step = data.draw(st.sampled_from([0, 2, 4]))
+    # The line of the step before the checkpoint is on the disk, since the ledger is synced first; all else may be lost.
+    needed = undisturbed.index(b'"step":%d}' % (at_step - 1)) if at_step else 0
+    cut = data.draw(st.integers(undisturbed.index(b"\n", needed) + 1, len(undisturbed)))
+    rest = data.draw(st.sampled_from([b"", b"\0\0\0", b'{"step":', b"\n\n", b"{}\n"]))
+    path = tmp_path_factory.mktemp("cut") / "ledger.jsonl"
+    path.write_bytes(undisturbed[:cut] + rest)
+    resumed = LedgerWriter.resume(path, HEADER, at_step, state=STATES.get(at_step))
+    assert resumed.head == read_ledger(path.read_bytes()).head
+    assert resumed.lines == len(read_ledger(path.read_bytes()).lines)
+    add_steps(resumed, at_step)
+    assert path.read_bytes() == undisturbed
+
+
+def test_a_ledger_of_another_run_or_state_is_not_gone_on_with(undisturbed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    with pytest.raises(NotFoundError, match="no ledger"):
+        LedgerWriter.resume(path, HEADER, 2)
+    path.write_bytes(undisturbed)
+    other = Header(HEADER.config, HEADER.snapshot, HEADER.image, 8)
+    for message, header, at_step, state in (
+        ("another run", other, 2, None),
+        ("the state after step 2 is", HEADER, 2, STATES[4]),
+        ("does not reach the checkpoint after step 3", HEADER, 3, None),
+        ("does not reach the checkpoint after step 6", HEADER, 6, STATES[4]),
+    ):
+        with pytest.raises(DoesNotHoldError, match=message):
+            LedgerWriter.resume(path, header, at_step, state=state)
+        assert path.read_bytes() == undisturbed
+
+
+def test_a_ledger_changed_before_the_checkpoint_is_not_gone_on_with(undisturbed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(undisturbed.replace(b'"loss":"0x1.0000000000000p-1"', b'"loss":"0x1.0000000000001p-1"'))
+    with pytest.raises(DoesNotHoldError, match="line 3 breaks the chain"):
+        LedgerWriter.resume(path, HEADER, 4)
+    assert LedgerWriter.resume(path, HEADER, 0).lines == 0  # what was changed is dropped with the rest

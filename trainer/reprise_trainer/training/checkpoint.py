@@ -8,6 +8,7 @@ disk, then renamed.
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,11 +21,13 @@ from safetensors.numpy import load, save
 
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
-from reprise_trainer.errors import DoesNotHoldError, InputError
+from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
 from reprise_trainer.training.state_digest import first_differing_tensor, tensor_list
 
 FORMAT = 1
 TENSORS, DOCUMENT = "state.safetensors", "state.json"
+
+_NAME = re.compile(r"step-(\d{8,})\Z")
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,4 +95,33 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         raise DoesNotHoldError(
             f"{folder}: tensor {first_differing_tensor(rows, found)!r} is not that of state {digest}"
         )
+    if "step" in tensors and int(tensors["step"]) != step:
+        raise DoesNotHoldError(f"{folder / DOCUMENT}: step {step}, the state is that after step {int(tensors['step'])}")
     return Checkpoint(step, digest, tensors)
+
+
+def checkpoint_folders(folder: Path) -> list[Path]:
+    """The checkpoints' folders in `folder`, newest (most steps) first; nothing in them was looked at yet."""
+    if not folder.is_dir():
+        return []
+    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.match(path.name))]
+    return [path for _, path in sorted(found, reverse=True)]
+
+
+def latest_good(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint in `folder` whose tensors are those of its digest; None where there is none.
+
+    Returns:
+        The checkpoint, and one message for each newer one that was passed over: torn, changed or unreadable.
+    """
+    passed_over: list[str] = []
+    for path in checkpoint_folders(folder):
+        try:
+            found = read_checkpoint(path)
+            if checkpoint_name(found.step) != path.name:
+                raise DoesNotHoldError(f"{path}: holds the state after step {found.step}")
+        except RepriseError as error:
+            passed_over.append(f"passed over a damaged checkpoint: {error.message}")
+        else:
+            return found, tuple(passed_over)
+    return None, tuple(passed_over)

@@ -12,14 +12,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from reprise_trainer.canonical import canonical_json
-from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import DoesNotHoldError, InputError
 
 FORMAT = 1
@@ -78,61 +75,6 @@ class Difference:
         which = next((f"{key} {self.left[key]}" for key in ("step", "checkpoint") if key in self.left), "header")
         values = (f"{name} {self.left.get(name)} against {self.right.get(name)}" for name in self.fields)
         return f"line {self.line} ({which}): {'; '.join(values)}"
-
-
-class LedgerWriter:
-    """Appends to a new ledger file. Lines reach the operating system at once; `sync` forces them to the disk.
-
-    Raises:
-        StorageError: from each method, when the file can't be written.
-    """
-
-    def __init__(self, path: Path, header: Header) -> None:
-        self._path = path
-        line = canonical_json(header.line())
-        self._chain = hashlib.sha256(line).hexdigest()
-        self.lines = 0
-        try:
-            self._file = path.open("xb", buffering=0)
-        except OSError as error:
-            raise storage_error(error, path) from error
-        self._write(line)
-
-    @property
-    def head(self) -> str:
-        """Digest that names every line so far, `sha256:<hex>`."""
-        return f"sha256:{self._chain}"
-
-    def add_step(self, step: int, *, loss: float, batch: str, gradient: str) -> None:
-        """Append a step's line: its mean loss, batch digest and gradient digest (bare hex)."""
-        self._append({"step": step, "loss": loss.hex(), "batch": batch, "gradient": gradient})
-
-    def add_checkpoint(self, step: int, state: str) -> None:
-        """Append a checkpoint's line: the number of finished steps and the state digest."""
-        self._append({"checkpoint": step, "state": state})
-
-    def sync(self) -> None:
-        """Force the lines so far to the disk."""
-        try:
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise storage_error(error, self._path) from error
-
-    def close(self) -> None:
-        """Sync and close."""
-        self.sync()
-        self._file.close()
-
-    def _append(self, line: dict[str, Any]) -> None:
-        self._chain = next_chain(self._chain, line)
-        self._write(canonical_json({**line, "chain": self._chain}))
-        self.lines += 1
-
-    def _write(self, line: bytes) -> None:
-        try:
-            self._file.write(line + b"\n")
-        except OSError as error:
-            raise storage_error(error, self._path) from error
 
 
 def gradient_digest(sums: Mapping[str, int]) -> str:

@@ -16,7 +16,8 @@ from reprise_trainer.backends.models import initial_values
 from reprise_trainer.data.batches import Batch, Batches
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.checkpoint import write_checkpoint
-from reprise_trainer.training.ledger import LedgerWriter, gradient_digest
+from reprise_trainer.training.ledger import gradient_digest
+from reprise_trainer.training.ledger_writer import LedgerWriter
 from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.tree import tree_sum
 
@@ -112,6 +113,7 @@ def train(
         emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss})
 
         if done % plan.checkpoint_every == 0 or done == plan.steps:
+            ledger.sync()  # so that no checkpoint stands whose steps are not in the ledger
             digest = write_checkpoint(output / CHECKPOINTS, done, backend.export(state))
             ledger.add_checkpoint(done, digest)
             ledger.sync()
