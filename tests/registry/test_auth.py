@@ -68,6 +68,28 @@ def test_a_token_server_is_asked_for_a_token(
     assert with_password and all(path.startswith("/token?") for path in with_password)
 
 
+@pytest.mark.parametrize("stored", ["a wrong password", "a wrong identity token", "nothing"])
+def test_a_token_server_that_refuses_is_said_with_what_to_do(
+    image: Any, registry: OciRegistry, no_logins: Path, tmp_path: Path, stored: str
+) -> None:
+    push(image.store, image.digest, at(registry.host))
+    registry.password = "secret"
+    match stored:
+        case "a wrong password":
+            log_in(no_logins, registry.host, password="wrong")
+            said = "refuses the credentials of me"
+        case "a wrong identity token":
+            write(no_logins, {"auths": {registry.host: {"identitytoken": "wrong"}}})
+            said = "refuses the credentials of an identity token"
+        case _:
+            said = "wants credentials"
+    fresh = Store.open(tmp_path / "fresh")
+    with pytest.raises(UnavailableError, match=rf"(?s)denies access: .*/token {said} \(HTTP status 401\)") as caught:
+        pull(at(registry.host), fresh)
+    assert f"docker login {registry.host}" in caught.value.hint and not fresh.listed()
+    assert len([each for each in registry.asked if each.path.startswith("/token")]) == 1  # a refusal is not retried
+
+
 def test_an_identity_token_is_exchanged_for_a_token(
     image: Any, token_registry: OciRegistry, no_logins: Path, tmp_path: Path
 ) -> None:

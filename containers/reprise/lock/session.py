@@ -22,7 +22,11 @@ _CONNECTIONS = 16
 
 
 def open_session(
-    *, proxies: Mapping[str, str] | None = None, certificates: str = "", places: Iterable[str] = ()
+    *,
+    proxies: Mapping[str, str] | None = None,
+    certificates: str = "",
+    places: Iterable[str] = (),
+    kind: type[requests.Session] = requests.Session,
 ) -> requests.Session:
     """A session that asks for bytes as they are (a wheel must not be unpacked on the way).
 
@@ -30,8 +34,9 @@ def open_session(
         proxies: {"http": …, "https": …}; the environment's proxies count where one is missing.
         certificates: file of the certificate authorities to trust; empty for the usual ones.
         places: addresses that may hold a user name and password, which then count for all of their host.
+        kind: its class, where redirects are to be followed in another way than `requests` does.
     """
-    session = requests.Session()
+    session = kind()
     session.headers["Accept-Encoding"] = "identity"
     session.auth = _Credentials(places)
     session.proxies.update(proxies or {})

@@ -21,6 +21,7 @@ from reprise.artifacts.patience import NoAnswerError, refuse_busy
 from reprise.lock.session import TIMEOUT
 from reprise.registry.credentials import Credentials
 from reprise.registry.reference import is_loopback
+from reprise_trainer.errors import UnavailableError
 
 _PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
 _CLIENT = "reprise"
@@ -28,12 +29,13 @@ _CLIENT = "reprise"
 
 @dataclass(eq=False)
 class RegistryAuth(AuthBase):
-    """Answers the challenges of the registry at `origin` (scheme and host), and of nobody else.
+    """Answers the challenges of the registry `host`, which is at `origin` (scheme and host), and of nobody else.
 
     `credentials` is called once, at the first challenge; `more_scopes` are asked for with each token, beside what the
     challenge names (a mount needs the right to read another repository).
     """
 
+    host: str
     origin: str
     credentials: Callable[[], Credentials | None]
     tokens: requests.Session
@@ -99,6 +101,8 @@ class RegistryAuth(AuthBase):
             basic = HTTPBasicAuth(known.username.encode(), known.password.encode()) if known else _no_auth
             answer = self.tokens.get(realm, params=asked, auth=basic, timeout=TIMEOUT, allow_redirects=False)
         refuse_busy(answer)
+        if answer.status_code in (401, 403):
+            raise self._refused(realm, known, answer.status_code)
         if answer.status_code != 200:
             raise NoAnswerError(f"its token server {realm} answers with HTTP status {answer.status_code}")
         try:
@@ -106,6 +110,13 @@ class RegistryAuth(AuthBase):
             return str(document.get("token") or document.get("access_token") or "")
         except (ValueError, AttributeError) as error:
             raise NoAnswerError(f"its token server {realm} gives no token") from error
+
+    def _refused(self, realm: str, known: Credentials | None, status: int) -> UnavailableError:
+        what = f"refuses the credentials of {known.username or 'an identity token'}" if known else "wants credentials"
+        return UnavailableError(
+            f"the registry {self.host} denies access: its token server {realm} {what} (HTTP status {status})",
+            hint=f"Log in with `docker login {self.host}` or `podman login {self.host}`; their credentials are used.",
+        )
 
 
 def origin_of(url: str) -> str:

@@ -18,6 +18,7 @@ from reprise.artifacts.patience import NoAnswerError, persistently, refuse_busy
 from reprise.lock.session import TIMEOUT, open_session
 from reprise.registry.auth import RegistryAuth, origin_of
 from reprise.registry.credentials import find_credentials
+from reprise.registry.redirects import RegistrySession
 from reprise.registry.reference import is_loopback
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError, UnavailableError
 
@@ -94,7 +95,7 @@ def open_registry(host: str, certificates: Path | None = None) -> Registry:
     plain = is_loopback(host) and trusted is None
     address = f"{'http' if plain else 'https'}://{_SERVED_BY.get(host, host)}"
     session, tokens = _session(trusted), _session(trusted)
-    auth = RegistryAuth(origin_of(address), lambda: find_credentials(host), tokens)
+    auth = RegistryAuth(host, origin_of(address), lambda: find_credentials(host), tokens)
     session.auth = auth
     return Registry(host, address, session, auth)
 
@@ -161,7 +162,7 @@ class _TrustingAdapter(HTTPAdapter):
 
 
 def _session(certificates: Path | None) -> requests.Session:
-    session = open_session()
+    session = open_session(kind=RegistrySession)
     session.headers["User-Agent"] = "reprise"
     if certificates is not None:
         session.mount("https://", _TrustingAdapter(certificates))

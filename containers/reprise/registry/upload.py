@@ -15,6 +15,7 @@ import requests
 from reprise.artifacts.patience import NoAnswerError, SilentError, persistently, refuse_busy
 from reprise.lock.session import TIMEOUT
 from reprise.registry.connection import read_body, refusal, silent
+from reprise.registry.redirects import safe_target
 from reprise.registry.repository import Repository
 from reprise_trainer.errors import InputError
 
@@ -141,7 +142,7 @@ class _Upload:
 
     def _moved_to(self, answer: requests.Response) -> None:
         if location := answer.headers.get("Location"):
-            self._location = requests.compat.urljoin(answer.url, location)
+            self._location = safe_target(answer.url, location)
 
     def _received(self, answer: requests.Response, otherwise: int) -> int:
         """Bytes that the registry has; a Range of 0-0, which may mean none or one, counts as none."""
