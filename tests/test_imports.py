@@ -73,10 +73,13 @@ TRAINER = {
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "errors"),
     "evaluation": ("backends", "data", "errors"),
-    "training": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity"),
+    "numerics": ("errors",),
+    "training": (
+        *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
+    ),
     "reporting": ("canonical", "durable", "errors", "training"),
     "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "training"),
-    "__main__": ("canonical", "commands", "durable", "errors", "identity", "reporting", "training"),
+    "__main__": ("canonical", "commands", "durable", "errors", "identity", "numerics", "reporting", "training"),
 }
 
 

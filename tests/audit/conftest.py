@@ -17,9 +17,9 @@ from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.policy import Policy
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.ledger_writer import LedgerWriter
-from reprise_trainer.training.profiles import PROFILES
 from reprise_trainer.training.record import RunKey, RunRecord, sign_record
 from reprise_trainer.training.resources import machine
 

@@ -15,7 +15,7 @@ from reprise.audit.rebuild import bring_artifacts
 from reprise.audit.replay import cpu_doubt, cpu_obstacle, workshop_folder
 from reprise.lock.model import Artifact, Sources
 from reprise.store import Store
-from reprise_trainer.training.profiles import PROFILES
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.resources import machine
 
 DATA = b"a data file" * 1000

@@ -8,7 +8,7 @@ import pytest
 
 from reprise.doctor.processors import cpu, cuda_need, gpu
 from reprise.lock.read import read_lock
-from reprise_trainer.training.profiles import PROFILES
+from reprise_trainer.numerics.profiles import PROFILES
 
 CHECKOUT = Path(__file__).parents[2]
 

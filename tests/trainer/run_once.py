@@ -5,7 +5,9 @@ import sys
 from pathlib import Path
 
 from reprise_trainer.errors import RepriseError
-from reprise_trainer.training.profiles import enter_profile, profile_asked_for, require_cpu
+from reprise_trainer.numerics.cpu import require_cpu
+from reprise_trainer.numerics.enter import enter_profile
+from reprise_trainer.numerics.profiles import profile_asked_for
 
 
 def main() -> int:

@@ -19,9 +19,9 @@ from reprise_trainer.backends.update import integer_power
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError, SystemFailureError
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.loop import first_state, steps
 from reprise_trainer.training.plan import Plan, make_backend
-from reprise_trainer.training.profiles import PROFILES
 from reprise_trainer.training.state_digest import state_digest
 from reprise_trainer.training.tree import tree_sum
 

@@ -10,7 +10,7 @@ import pytest
 from servers import program
 from tests.trainer.conftest import CONFIG, RunOnce
 
-from reprise_trainer.training.profiles import PROFILES
+from reprise_trainer.numerics.profiles import PROFILES
 
 # Two makers, three generations: without AVX, with AVX2 by Intel, with AVX2 by AMD.
 CPUS = ("Nehalem", "Haswell", "EPYC")

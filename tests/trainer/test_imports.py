@@ -19,7 +19,8 @@ FOLDERS = {
     "data": set(),
     "backends": {"data"},
     "evaluation": {"data", "backends"},
-    "training": {"config", "identity", "data", "backends", "evaluation"},
+    "numerics": set(),
+    "training": {"config", "identity", "data", "backends", "evaluation", "numerics"},
     "reporting": {"training"},
     "commands": {"config", "data", "backends", "evaluation", "training"},
 }

@@ -11,14 +11,9 @@ from tests.trainer.conftest import CONFIG, environment
 
 from reprise_trainer.config.run import RunSection
 from reprise_trainer.errors import InputError, SystemFailureError
-from reprise_trainer.training.profiles import (
-    MARKER,
-    PROFILES,
-    profile_asked_for,
-    read_cpuinfo,
-    require_cpu,
-    unset_switches,
-)
+from reprise_trainer.numerics.cpu import read_cpuinfo, require_cpu
+from reprise_trainer.numerics.enter import unset_switches
+from reprise_trainer.numerics.profiles import MARKER, PROFILES, profile_asked_for
 
 
 @pytest.fixture
@@ -97,7 +92,8 @@ def test_a_wrong_profile_or_number_of_threads_is_named(text: str, message: str) 
 
 def test_a_profile_cannot_be_entered_once_something_numeric_is_loaded() -> None:
     script = (
-        "import numpy\nfrom reprise_trainer.training.profiles import PROFILES, enter_profile\n"
+        "import numpy\nfrom reprise_trainer.numerics.enter import enter_profile\n"
+        "from reprise_trainer.numerics.profiles import PROFILES\n"
         "enter_profile(PROFILES['portable'], 1)"
     )
     process = subprocess.run(
@@ -108,7 +104,8 @@ def test_a_profile_cannot_be_entered_once_something_numeric_is_loaded() -> None:
 
 def test_the_process_starts_again_once_and_keeps_its_arguments() -> None:
     script = (
-        "import os, sys\nfrom reprise_trainer.training.profiles import PROFILES, enter_profile\n"
+        "import os, sys\nfrom reprise_trainer.numerics.enter import enter_profile\n"
+        "from reprise_trainer.numerics.profiles import PROFILES\n"
         "print('start', sys.argv[1:], flush=True)\nenter_profile(PROFILES['portable'], 5)\n"
         "print(os.environ['OMP_NUM_THREADS'], sys.flags.isolated)"
     )

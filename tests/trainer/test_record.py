@@ -25,11 +25,11 @@ from reprise_trainer.identity.launch import Launch
 from reprise_trainer.identity.measure import Measurement
 from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
 from reprise_trainer.identity.start import Identity
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.reporting.report import write_report
 from reprise_trainer.training.describe import describe_run
 from reprise_trainer.training.loop import Trained
 from reprise_trainer.training.plan import make_plan
-from reprise_trainer.training.profiles import PROFILES
 from reprise_trainer.training.record import (
     CheckpointFacts,
     ImageFacts,

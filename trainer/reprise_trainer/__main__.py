@@ -21,8 +21,10 @@ from reprise_trainer.identity.launch import (
     read_launch_file,
 )
 from reprise_trainer.identity.start import Identity, verify_end, verify_identity
+from reprise_trainer.numerics.cpu import require_cpu
+from reprise_trainer.numerics.enter import enter_profile
+from reprise_trainer.numerics.profiles import profile_asked_for
 from reprise_trainer.reporting.events import Events
-from reprise_trainer.training.profiles import enter_profile, profile_asked_for, require_cpu
 
 if TYPE_CHECKING:  # all the rest is imported once its files are known to be the image's own
     from reprise_trainer.training.record import RunRecord

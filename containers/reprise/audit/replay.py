@@ -29,8 +29,9 @@ from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import SystemFailureError
+from reprise_trainer.numerics.cpu import read_cpuinfo, require_cpu
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
-from reprise_trainer.training.profiles import PROFILES, read_cpuinfo, require_cpu
 
 _BOUND_TO_A_MAKER = ("x86-64-v3",)
 """Profiles that promise equal bits only between CPUs of one maker (see the profile table)."""

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from reprise.doctor.finding import Finding
 from reprise.lock.model import Artifact
-from reprise_trainer.training.profiles import DEFAULT, PROFILES, read_cpuinfo
+from reprise_trainer.numerics.cpu import read_cpuinfo
+from reprise_trainer.numerics.profiles import DEFAULT, PROFILES
 
 _SECONDS = 30
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(-cu\d+)?\Z")

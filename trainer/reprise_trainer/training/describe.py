@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.start import Identity
-from reprise_trainer.training.profiles import PROFILES
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.record import (
     CheckpointFacts,
     ImageFacts,

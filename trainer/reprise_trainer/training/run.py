@@ -11,11 +11,11 @@ from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.data.batches import Batches, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.accuracy import Evaluation, evaluate
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import FILE_NAME, Header
 from reprise_trainer.training.ledger_writer import LedgerWriter
 from reprise_trainer.training.loop import Emit, Trained, available_workers, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan
-from reprise_trainer.training.profiles import PROFILES
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,29 +1,22 @@
-"""Profiles: the numeric settings that decide the bits, in one table, and how a process comes to run under them.
+"""Profiles: the numeric settings that decide the bits, in one table.
 
 A seed is not enough: the same program gives other weights with another number of threads or another instruction set.
-A profile names every such switch. Environment variables work only when they are set before the numeric libraries load,
-so the trainer replaces itself (execve) by a process that has them. Standard library alone.
+A profile names every such switch. Standard library alone.
 """
 
 from __future__ import annotations
 
-import os
-import sys
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from types import MappingProxyType
-from typing import NoReturn
 
-from reprise_trainer.errors import InputError, RefusedError, SystemFailureError
+from reprise_trainer.errors import InputError
 
 MARKER = "REPRISE_PROFILE"
 """Set along with the switches, so that a process that has it and lacks a switch refuses instead of starting again."""
 
 DEFAULT = "x86-64-v3"
-
-_NUMERIC_MODULES = ("numpy", "torch", "jax")
 
 # CPU flags by /proc/cpuinfo's names; levels as in the x86-64 psABI's table of micro-architecture levels.
 _V2 = ("cx16", "lahf_lm", "popcnt", "pni", "sse4_1", "sse4_2", "ssse3")
@@ -133,66 +126,3 @@ def profile_asked_for(config: bytes, *, where: str) -> tuple[Profile, int]:
     if type(threads) is not int or threads < 1:
         raise InputError(f"{where}: run.threads: expected a number of threads from 1, not {threads!r}")
     return PROFILES[name], threads
-
-
-def require_cpu(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
-    """Refuse a CPU that lacks what the profile needs.
-
-    Raises:
-        SystemFailureError: names the missing flags and the CPU.
-    """
-    info = read_cpuinfo(cpuinfo)
-    missing = [flag for flag in profile.cpu_flags if flag not in info.get("flags", "").split()]
-    if missing:
-        raise SystemFailureError(
-            f"this CPU ({info.get('model name', 'of unknown model')}) lacks {', '.join(missing)}, "
-            f"which profile {profile.name!r} needs",
-            hint="Use a machine that has them"
-            + (', or set profile = "portable" (other bits, slower).' if profile.name != "portable" else "."),
-        )
-
-
-def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The first processor's fields in /proc/cpuinfo, by name."""
-    try:
-        first = path.read_text().split("\n\n", 1)[0]
-    except OSError as error:
-        raise SystemFailureError(f"{path}: cannot read what the CPU is: {error.strerror}") from error
-    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
-
-
-def enter_profile(profile: Profile, threads: int) -> None:
-    """Return when this process runs under the profile's switches; else replace it by one that does.
-
-    Call it before anything numeric is imported. Switches that were set to something else are overruled, once.
-
-    Raises:
-        RefusedError: the switches did not stay set, or something numeric was loaded before them.
-        SystemFailureError: the process could not be replaced.
-    """
-    loaded = [name for name in _NUMERIC_MODULES if name in sys.modules]
-    if loaded:
-        raise RefusedError(f"{', '.join(loaded)} was loaded before profile {profile.name!r} could be set")
-    unset = unset_switches(profile, threads, os.environ)
-    if not unset:
-        return
-    if os.environ.get(MARKER) == profile.name:
-        details = ", ".join(f"{name} is {found!r}, expected {value!r}" for name, (value, found) in unset.items())
-        raise RefusedError(f"profile {profile.name!r} was entered, yet {details}")
-    _replace_process(profile.switches(threads))
-
-
-def unset_switches(profile: Profile, threads: int, environment: Mapping[str, str]) -> dict[str, tuple[str, str | None]]:
-    """Switch → (value that the profile wants, value found), for each that differs."""
-    wanted = profile.switches(threads)
-    return {name: (value, environment.get(name)) for name, value in wanted.items() if environment.get(name) != value}
-
-
-def _replace_process(switches: Mapping[str, str]) -> NoReturn:
-    sys.stdout.flush()
-    sys.stderr.flush()
-    try:
-        os.execve(sys.executable, sys.orig_argv, {**os.environ, **switches})
-    except OSError as error:
-        raise SystemFailureError(f"{sys.executable}: cannot start again under the profile: {error.strerror}") from error

@@ -1,0 +1,35 @@
+"""This CPU, and whether it can keep a profile. Standard library alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from reprise_trainer.errors import SystemFailureError
+from reprise_trainer.numerics.profiles import Profile
+
+
+def require_cpu(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
+    """Refuse a CPU that lacks what the profile needs.
+
+    Raises:
+        SystemFailureError: names the missing flags and the CPU.
+    """
+    info = read_cpuinfo(cpuinfo)
+    missing = [flag for flag in profile.cpu_flags if flag not in info.get("flags", "").split()]
+    if missing:
+        raise SystemFailureError(
+            f"this CPU ({info.get('model name', 'of unknown model')}) lacks {', '.join(missing)}, "
+            f"which profile {profile.name!r} needs",
+            hint="Use a machine that has them"
+            + (', or set profile = "portable" (other bits, slower).' if profile.name != "portable" else "."),
+        )
+
+
+def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
+    """The first processor's fields in /proc/cpuinfo, by name."""
+    try:
+        first = path.read_text().split("\n\n", 1)[0]
+    except OSError as error:
+        raise SystemFailureError(f"{path}: cannot read what the CPU is: {error.strerror}") from error
+    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}
