@@ -72,7 +72,7 @@ TRAINER = {
     "identity": ("canonical", "errors"),
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "errors"),
-    "evaluation": ("backends", "data", "errors"),
+    "evaluation": ("backends", "config", "data", "errors"),
     "numerics": ("errors",),
     "training": (
         *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),

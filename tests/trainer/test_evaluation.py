@@ -13,7 +13,7 @@ from tests.trainer.conftest import RECORDS
 from reprise_trainer.backends.interface import Predictions
 from reprise_trainer.data.batches import Fields, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
-from reprise_trainer.evaluation.accuracy import evaluate
+from reprise_trainer.evaluation.evaluate import Group, evaluate
 
 
 @dataclass
@@ -34,12 +34,47 @@ class Oracle:
 @pytest.mark.parametrize("batch_size", [1, 7, 70, 71, 500])
 def test_padding_counts_nothing(snapshot: OpenSnapshot, batch_size: int) -> None:
     oracle, columns = Oracle([]), open_columns(snapshot, "test")
-    found = evaluate(oracle, None, columns, records=RECORDS["test"], batch_size=batch_size)  # type: ignore[arg-type]
+    found = evaluate(oracle, None, columns, records=RECORDS["test"], batch_size=batch_size, classes=10)  # type: ignore[arg-type]
     everything = np.arange(RECORDS["test"])
     fields = {name: column.take(everything) for name, column in columns.items()}
     losses = oracle.predict(None, fields).losses
     assert set(oracle.seen[:-1]) == {batch_size}
-    assert found.correct == int((fields["label"] < 7).sum())
-    assert found.total == RECORDS["test"]
-    assert found.loss == float(sum(Fraction(float(loss)) for loss in losses)) / found.total
+    assert found.tally.correct == int((fields["label"] < 7).sum())
+    assert found.tally.total == RECORDS["test"]
+    assert found.tally.loss == float(sum(Fraction(float(loss)) for loss in losses)) / found.tally.total
     assert math.isclose(float(found.metrics()["accuracy"]), found.accuracy, abs_tol=5e-5)
+
+
+def test_asked_for_metrics_are_hex_floats_beside_the_counts(snapshot: OpenSnapshot) -> None:
+    columns = open_columns(snapshot, "test")
+    found = evaluate(
+        Oracle([]),  # type: ignore[arg-type]
+        None,
+        columns,
+        records=RECORDS["test"],
+        batch_size=32,
+        classes=10,
+        metrics=("accuracy", "f1_macro"),
+    )
+    values = found.metrics()
+    assert list(values) == ["accuracy", "correct", "total", "loss", "f1_macro"]
+    assert 0 < float.fromhex(str(values["f1_macro"])) < 1 and found.fairness is None
+
+
+def test_groups_are_counted_apart(snapshot: OpenSnapshot) -> None:
+    columns = open_columns(snapshot, "test")
+    group = Group("label", tuple(f"class {number}" for number in range(10)))
+    found = evaluate(
+        Oracle([]),  # type: ignore[arg-type]
+        None,
+        columns,
+        records=RECORDS["test"],
+        batch_size=32,
+        classes=10,
+        group=group,
+    )
+    assert found.fairness is not None
+    facts = found.fairness.groups
+    assert sum(counts["total"] for counts in facts.values()) == RECORDS["test"]
+    assert facts["class 3"]["correct"] == facts["class 3"]["total"] and facts["class 8"]["correct"] == 0
+    assert found.fairness.demographic_parity_difference == 1

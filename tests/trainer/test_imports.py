@@ -13,18 +13,6 @@ from tests.trainer.conftest import environment
 import reprise_trainer
 
 PACKAGE = Path(reprise_trainer.__file__).parent
-FOLDERS = {
-    "config": set(),
-    "identity": set(),
-    "data": set(),
-    "backends": {"data"},
-    "evaluation": {"data", "backends"},
-    "numerics": set(),
-    "training": {"config", "identity", "data", "backends", "evaluation", "numerics"},
-    "reporting": {"training"},
-    "commands": {"config", "data", "backends", "evaluation", "training"},
-}
-"""Folder → the folders that it may import."""
 
 
 def imports(path: Path) -> set[str]:
@@ -36,14 +24,6 @@ def imports(path: Path) -> set[str]:
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
 def test_the_trainer_never_imports_the_host_side(path: Path) -> None:
     assert not {name for name in imports(path) if name.split(".")[0] == "reprise"}
-
-
-@pytest.mark.parametrize("folder", FOLDERS)
-def test_folders_import_in_one_direction(folder: str) -> None:
-    allowed = FOLDERS[folder] | {folder}
-    for path in (PACKAGE / folder).rglob("*.py"):
-        used = {name.split(".")[1] for name in imports(path) if name.startswith("reprise_trainer.")}
-        assert used & FOLDERS.keys() <= allowed, path
 
 
 @pytest.mark.parametrize("framework", ["torch", "jax"])

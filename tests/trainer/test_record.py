@@ -17,7 +17,8 @@ from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.read import read_config
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, InputError, RefusedError
-from reprise_trainer.evaluation.accuracy import Evaluation
+from reprise_trainer.evaluation.evaluate import Evaluation
+from reprise_trainer.evaluation.tally import Tally
 from reprise_trainer.identity.bundle import DELEGATION, make_statement, public_pem, sign_statement
 from reprise_trainer.identity.delegation import Delegation, verify_delegation, verify_run_record
 from reprise_trainer.identity.inventory import Inventory
@@ -193,6 +194,13 @@ def test_the_report_says_what_the_record_says(tmp_path: Path) -> None:
         assert part in text
 
 
+def evaluation_of(correct: int, total: int, loss: float) -> Evaluation:
+    """An evaluation of two classes, its losses all alike."""
+    tally = Tally(2)
+    tally.confusion[0, 0], tally.confusion[0, 1], tally.losses = correct, total - correct, [loss] * total
+    return Evaluation(tally, {})
+
+
 def test_a_run_is_described_by_its_measurement_launch_and_outcome(
     snapshot: OpenSnapshot, run_key: ec.EllipticCurvePrivateKey
 ) -> None:
@@ -211,7 +219,7 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
         backend_version="2.13.0+cpu",
         workers=2,
         trained=Trained(None, state, ((29, state),)),
-        evaluation=Evaluation(66, 70, 0.25),
+        evaluation=evaluation_of(66, 70, 0.25),
         ledger_head="sha256:" + "3" * 64,
         ledger_lines=30,
     )

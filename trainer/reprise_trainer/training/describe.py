@@ -34,6 +34,7 @@ def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKe
     labels = identity.measurement.inventory.config.get("config", {}).get("Labels", {})
     run = outcome.config.run
     profile = PROFILES[run.profile]
+    evaluated = outcome.evaluation.facts()
     return RunRecord(
         run=identity.launch.run,
         image=_image_facts(identity),
@@ -52,7 +53,9 @@ def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKe
         ledger=LedgerFacts(head=outcome.ledger_head, lines=outcome.ledger_lines),
         checkpoints=tuple(CheckpointFacts(step=step, state=state) for step, state in outcome.trained.checkpoints),
         state=outcome.trained.digest,
-        metrics=outcome.evaluation.metrics(),
+        metrics=evaluated["metrics"],
+        fairness=evaluated["fairness"],
+        membership=evaluated["membership"],
         resources=_resource_facts(outcome.workers),
         machine=machine(),
         started=format_time(started),

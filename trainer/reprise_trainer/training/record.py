@@ -75,6 +75,16 @@ class ResourceFacts(_Document):
     peak_memory_bytes: int
 
 
+class FairnessFacts(_Document):
+    """Group → its records and right answers, and the largest differences between groups, hex floats."""
+
+    column: str
+    groups: dict[str, dict[str, int]]
+    demographic_parity_difference: str
+    equal_opportunity_difference: str
+    equalized_odds_difference: str
+
+
 class RunRecord(_Document):
     """The predicate. `lock`, `source` and `environment` are digests from the labels of the image's config, empty where
     it has none; `config` is the digest of `config_text`. `resources`, `machine`, `started` and `finished` are never
@@ -99,6 +109,8 @@ class RunRecord(_Document):
     checkpoints: tuple[CheckpointFacts, ...]
     state: str = Field(pattern=_DIGEST)
     metrics: dict[str, str | int]
+    fairness: FairnessFacts | None = None
+    membership: dict[str, str | int] | None = None
     resources: ResourceFacts
     machine: dict[str, str | int]
     started: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise_trainer.backends.interface import Backend
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
-from reprise_trainer.data.batches import Batches, open_columns
+from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
-from reprise_trainer.evaluation.accuracy import Evaluation, evaluate
+from reprise_trainer.evaluation.evaluate import Evaluation
+from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import FILE_NAME, Header
 from reprise_trainer.training.ledger_writer import LedgerWriter
@@ -75,18 +75,11 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml") -> Outcome:
     trained = train(plan, backend, batches, ledger, request.output, emit, workers=workers)
     ledger.close()
 
-    evaluation = _evaluate(config, source, backend, trained)
-    emit({"event": "evaluated", "split": config.evaluate.split, "metrics": evaluation.metrics()})
+    evaluation = judge(config.evaluate, source, backend, trained.state, trained_on=TRAIN_SPLIT)
+    emit({"event": "evaluated", "split": config.evaluate.split, **evaluation.facts()})
     return Outcome(
         config, source, plan, backend.name, backend.version, workers, trained, evaluation, ledger.head, ledger.lines
     )
-
-
-def _evaluate(config: RunConfig, source: OpenSnapshot, backend: Backend, trained: Trained) -> Evaluation:
-    split = config.evaluate.split
-    records = source.snapshot.split(split).records
-    columns = open_columns(source, split)
-    return evaluate(backend, trained.state, columns, records=records, batch_size=config.evaluate.batch_size)
 
 
 def _checked(source: OpenSnapshot) -> str:

@@ -1,0 +1,108 @@
+"""A trained model on a split: its counts, the metrics that were asked for, and how it treats groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from reprise_trainer.backends.interface import Backend, State
+from reprise_trainer.data.batches import Column
+from reprise_trainer.evaluation.fairness import Fairness, judge_fairness
+from reprise_trainer.evaluation.metrics import METRICS
+from reprise_trainer.evaluation.privacy import MembershipRisk
+from reprise_trainer.evaluation.tally import Tally
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The snapshot's group column: its name, and the names of its values where the snapshot has them."""
+
+    column: str
+    names: tuple[str, ...] = ()
+
+    def name(self, value: int) -> str:
+        """What the group of `value` is called."""
+        return self.names[value] if self.names else str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What was counted on one split; `fairness` and `membership` are None where they weren't asked for."""
+
+    tally: Tally
+    values: Mapping[str, float]
+    fairness: Fairness | None = None
+    membership: MembershipRisk | None = None
+
+    @property
+    def accuracy(self) -> float:
+        return self.tally.correct / self.tally.total
+
+    def metrics(self) -> dict[str, str | int]:
+        """The values for a record: counts as integers, the accuracy in decimals for people, all else as hex floats."""
+        return {
+            "accuracy": f"{self.accuracy:.4f}",
+            "correct": self.tally.correct,
+            "total": self.tally.total,
+            "loss": self.tally.loss.hex(),
+            **{name: value.hex() for name, value in self.values.items() if name not in ("accuracy", "log_loss")},
+        }
+
+    def facts(self) -> dict[str, Any]:
+        """Everything for a record: `metrics`, and what else was asked for."""
+        return {
+            "metrics": self.metrics(),
+            "fairness": None if self.fairness is None else self.fairness.facts(),
+            "membership": None if self.membership is None else self.membership.facts(),
+        }
+
+
+def evaluate(
+    backend: Backend,
+    state: State,
+    columns: Mapping[str, Column],
+    *,
+    records: int,
+    batch_size: int,
+    classes: int,
+    metrics: tuple[str, ...] = (),
+    group: Group | None = None,
+) -> Evaluation:
+    """Evaluate `state` on the first `records` records of a split, in order.
+
+    Every batch has `batch_size` records, since a matrix product's order of additions depends on its shape; the last is
+    padded with record 0, whose results there are dropped. Counts are integers and losses are added exactly, so the
+    order of records doesn't matter.
+
+    Args:
+        columns: field name → column of the split.
+        classes: how many there are.
+        metrics: names from `METRICS`.
+        group: the column whose values are compared; None compares nothing.
+    """
+    whole, groups = Tally(classes), dict[int, Tally]()
+    for start in range(0, records, batch_size):
+        numbers = np.arange(start, start + batch_size, dtype=np.int64)
+        count = min(batch_size, records - start)
+        numbers[count:] = 0
+        fields = {name: column.take(numbers) for name, column in columns.items()}
+        found = backend.predict(state, fields)
+        labels, scores, losses = fields["label"][:count], found.scores[:count], found.losses[:count]
+        whole.add(labels, scores, losses)
+        if group is not None:
+            _add_to_groups(groups, fields[group.column][:count], classes, labels, scores, losses)
+    fairness = None
+    if group is not None:
+        fairness = judge_fairness(group.column, {group.name(value): tally for value, tally in groups.items()})
+    return Evaluation(whole, {name: METRICS[name](whole) for name in metrics}, fairness)
+
+
+def _add_to_groups(groups: dict[int, Tally], values: NDArray[np.generic], classes: int, *columns: NDArray[Any]) -> None:
+    for value in np.unique(values):
+        mine = values == value
+        labels, scores, losses = (column[mine] for column in columns)
+        groups.setdefault(int(value), Tally(classes)).add(labels, scores, losses)
