@@ -12,7 +12,8 @@ from reprise.audit import AuditReport, audit
 from reprise.environments import build_environment, fetch_environment
 from reprise.events import OnEvent, ignore
 from reprise.project import Project
-from reprise.train import Launcher, RunResult, load_config, train
+from reprise.run_config import load_config
+from reprise.train import Launcher, RunResult, train
 from reprise.trust.sign import sign_image, signed_digest
 from reprise.trust.verify import verify_image
 

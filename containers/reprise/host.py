@@ -5,6 +5,7 @@ Needs no project, lock or checkout: what decides is the image, its signatures an
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,14 @@ from reprise.registry.origin import RegistryOrigin
 from reprise.registry.pull import PullReport, source_name, stored_name
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference
 from reprise.registry.repository import open_repository
+from reprise.run_config import data_artifact, load_config
 from reprise.snapshots import prepare_snapshot
 from reprise.store import Store
 from reprise.store.references import record_pull
 from reprise.stored_image import read_image_lock, read_inventory
-from reprise.train import Launcher, RunResult, data_artifact, load_config, run_training
+from reprise.train import Launcher, RunResult, run_training
 from reprise.trust.verify import VerifyReport, remember, verify_image
+from reprise_trainer.config.overrides import Override
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE
 from reprise_trainer.identity.policy import Policy
@@ -90,7 +93,13 @@ def obtain_image(
 
 
 def run_in_image(
-    image: ObtainedImage, config: Path, launcher: Launcher, *, output: Path | None = None, on_event: OnEvent = ignore
+    image: ObtainedImage,
+    config: Path,
+    launcher: Launcher,
+    *,
+    overrides: Sequence[Override] = (),
+    output: Path | None = None,
+    on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, in an image that was obtained; its `run.environment` picks nothing here.
 
@@ -100,7 +109,7 @@ def run_in_image(
         NotFoundError, InputError, UnavailableError: the configuration or its data are missing or wrong.
         DoesNotHoldError, RefusedError: as for `run_training`.
     """
-    data, parsed = load_config(config)
+    data, parsed = load_config(config, overrides)
     artifact = data_artifact(parsed)
     sources = Sources() if launcher.store.has(artifact.digest) else _sources(launcher.store, image.digest)
     fetch([artifact], launcher.store, sources, on_event=on_event)

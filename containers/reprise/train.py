@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -18,8 +19,8 @@ from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import Event, OnEvent, ignore
 from reprise.lock.environment import read_environment
-from reprise.lock.model import Artifact
 from reprise.project import Project
+from reprise.run_config import data_artifact, load_config
 from reprise.snapshots import StoredSnapshot, prepare_snapshot
 from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
@@ -29,7 +30,8 @@ from reprise.trust.sign import policy_bundles
 from reprise.trust.verify import accept_image, verify_image
 from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.config.read import RunConfig, read_config
+from reprise_trainer.config.overrides import Override
+from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
@@ -114,7 +116,13 @@ class RunResult:
 
 
 def train(
-    config: Path, launcher: Launcher, project: Project, *, output: Path | None = None, on_event: OnEvent = ignore
+    config: Path,
+    launcher: Launcher,
+    project: Project,
+    *,
+    overrides: Sequence[Override] = (),
+    output: Path | None = None,
+    on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, inside the signed image of its environment.
 
@@ -122,6 +130,7 @@ def train(
         config: the configuration's file (TOML).
         launcher: who starts the run.
         project: where the environment's sources of data are named.
+        overrides: values that stand before the file's.
         output: a new or empty folder for the run's files; `runs/<run id>` by default.
         on_event: told of phases and steps.
 
@@ -134,7 +143,7 @@ def train(
         DoesNotHoldError: the policy does not hold for the image.
         RefusedError: the trainer refused to start on what it measured.
     """
-    data, parsed = load_config(config)
+    data, parsed = load_config(config, overrides)
     image = launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
@@ -143,25 +152,6 @@ def train(
     on_event({"event": "phase", "name": "make the data snapshot"})
     snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
     return run_training(data, image, snapshot, launcher, output=output, on_event=on_event)
-
-
-def load_config(path: Path) -> tuple[bytes, RunConfig]:
-    """A configuration's bytes, and what they say.
-
-    Raises:
-        NotFoundError: there is no such file.
-        InputError: it does not fit; each problem is named with its key.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NotFoundError(f"cannot read the configuration {path}: {error.strerror}") from error
-    return data, read_config(data, where=str(path))
-
-
-def data_artifact(config: RunConfig) -> Artifact:
-    """The locked file that a configuration's data come from."""
-    return Artifact(config.data.artifact, config.data.sha256, "main", config.data.path)
 
 
 def run_training(

@@ -19,9 +19,10 @@ from reprise.audit import AuditReport, audit
 from reprise.build import LOCK_TYPE, SOURCE_TYPE, BuiltImage
 from reprise.lock.environment import read_environment
 from reprise.project import Project
+from reprise.run_config import data_artifact
 from reprise.store import Store
 from reprise.stored_image import read_image_lock, read_image_source, read_inventory
-from reprise.train import Launcher, RunResult, data_artifact, train
+from reprise.train import Launcher, RunResult, train
 from reprise.trust.delegation import delegate
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy

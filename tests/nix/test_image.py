@@ -18,8 +18,9 @@ from reprise.lock.environment import read_environment
 from reprise.lock.model import Lock
 from reprise.nix.add import add_to_nix
 from reprise.project import Project
+from reprise.run_config import data_artifact, load_config
 from reprise.store import Store
-from reprise.train import Launcher, RunResult, data_artifact, load_config, train
+from reprise.train import Launcher, RunResult, train
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image

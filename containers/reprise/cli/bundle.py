@@ -32,8 +32,8 @@ def command(
     """
     from reprise.bundle.write import write_bundle
     from reprise.cli.output import print_json, print_rows
+    from reprise.run_config import data_artifact, load_config
     from reprise.store import Store
-    from reprise.train import data_artifact, load_config
     from reprise.trust.keys import home
     from reprise.trust.policy_file import POLICY_FILE, load_policy
 

@@ -43,8 +43,8 @@ def command(
     from reprise.cli.progress import progress
     from reprise.demo import run_demo
     from reprise.project import Project
+    from reprise.run_config import load_config
     from reprise.store import Store
-    from reprise.train import load_config
 
     load_config(config)  # what is wrong with it is said before a key or a store is made
     launcher = open_launcher(

@@ -48,6 +48,10 @@ CertificatesOption = Annotated[
         metavar="FILE",
     ),
 ]
+SetOption = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="Set a key of CONFIG; may be given again.", metavar="KEY=VALUE"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 
 

@@ -7,13 +7,22 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import CertificatesOption, EngineOption, JsonOption, KeyOption, PolicyOption, StoreOption
+from reprise.cli.options import (
+    CertificatesOption,
+    EngineOption,
+    JsonOption,
+    KeyOption,
+    PolicyOption,
+    SetOption,
+    StoreOption,
+)
 
 
 def command(
     image: Annotated[str, typer.Argument(help="HOST[:PORT]/PATH[:TAG][@DIGEST], or an image in the store.")],
     config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
     policy: PolicyOption = None,
+    set_keys: SetOption = None,
     engine: EngineOption = "namespaces",
     gpus: Annotated[
         str, typer.Option("--gpus", help="With --engine docker: all, a number, or device=0,1.", metavar="GPUS")
@@ -39,15 +48,19 @@ def command(
     from reprise.cli.progress import progress
     from reprise.engine.choose import choose_engine
     from reprise.host import obtain_image, run_in_image
+    from reprise.run_config import load_config
     from reprise.store import Store
-    from reprise.train import load_config
+    from reprise_trainer.config.overrides import parse_override
 
-    load_config(config)  # what is wrong with it, or with the engine, is said before anything is asked or made
+    overrides = [parse_override(text) for text in set_keys or ()]
+    load_config(
+        config, overrides
+    )  # what is wrong with it, or with the engine, is said before anything is asked or made
     choose_engine(engine, gpus)
     launcher = open_launcher(Store.open(store), key, policy, engine, gpus)
     with progress() as on_event:
         obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)
-        result = run_in_image(obtained, config, launcher, output=output, on_event=on_event)
+        result = run_in_image(obtained, config, launcher, overrides=overrides, output=output, on_event=on_event)
     document = {**obtained.as_json(), **result.as_json()}
     if as_json:
         print_json(document)

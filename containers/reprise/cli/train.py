@@ -15,12 +15,14 @@ from reprise.cli.options import (
     PassphraseDescriptorOption,
     PolicyOption,
     ProjectOption,
+    SetOption,
     StoreOption,
 )
 
 
 def command(
     config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    set_keys: SetOption = None,
     engine: EngineOption = "namespaces",
     output: Annotated[
         Path | None,
@@ -54,10 +56,13 @@ def command(
     from reprise.cli.progress import progress
     from reprise.layouts import take_signed
     from reprise.project import Project
+    from reprise.run_config import load_config
     from reprise.store import Store
-    from reprise.train import load_config, train
+    from reprise.train import train
+    from reprise_trainer.config.overrides import parse_override
 
-    load_config(config)  # what is wrong with it is said before a key or a store is made
+    overrides = [parse_override(text) for text in set_keys or ()]
+    load_config(config, overrides)  # what is wrong with it is said before a key or a store is made
     launcher = open_launcher(
         Store.open(store, create=layout is not None),
         key,
@@ -69,7 +74,7 @@ def command(
     if layout is not None:
         take_signed(layout, launcher.store, launcher.key, launcher.policy)
     with progress() as on_event:
-        result = train(config, launcher, Project.find(project), output=output, on_event=on_event)
+        result = train(config, launcher, Project.find(project), overrides=overrides, output=output, on_event=on_event)
     if as_json:
         print_json(result.as_json())
     else:
