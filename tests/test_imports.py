@@ -18,7 +18,7 @@ HOST = {
     "image": (),
     "lock": ("store", "events", "image"),
     "artifacts": ("lock", "store", "events"),
-    "registry": ("artifacts", "events", "lock", "store"),
+    "registry": ("artifacts", "events", "lock", "store", "trust"),
     "trust": ("store",),
     "engine": ("store", "events"),
     "layers": ("events", "image", "lock", "store"),

@@ -96,8 +96,7 @@ def skopeo() -> Run:
 @pytest.fixture(scope="session")
 def new_skopeo() -> Run:
     """The newest skopeo that Debian has; Debian 12's refuses every sigstore signature."""
-    script = subprocess.run([ROOT / "scripts/get-skopeo"], check=True, stdout=subprocess.PIPE, text=True)
-    return runner(script.stdout.strip())
+    return runner(newer("skopeo", "sid", "--with-libraries"))
 
 
 @pytest.fixture
@@ -114,9 +113,38 @@ def podman(tmp_path: Path) -> Iterator[Run]:
 @pytest.fixture(scope="session")
 def cosign(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """cosign 3, in a home of its own and with no way to the network but loopback that it would need."""
-    script = subprocess.run([ROOT / "scripts/get-cosign"], check=True, stdout=subprocess.PIPE, text=True)
-    home = tmp_path_factory.mktemp("cosign-home")
-    return runner(script.stdout.strip(), env={"HOME": str(home), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""})
+    return cosign_of("sid", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cosign_2(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """cosign 2.5, which reads signatures of the older kind alone."""
+    return cosign_of("trixie", tmp_path_factory)
+
+
+def cosign_of(suite: str, folders: pytest.TempPathFactory) -> Run:
+    home = folders.mktemp("cosign-home")
+    return runner(newer("cosign", suite), env={"HOME": str(home), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""})
+
+
+@pytest.fixture
+def new_podman(tmp_path: Path) -> Iterator[Run]:
+    """The newest podman that Debian has, with a home and a storage of its own."""
+    with tempfile.TemporaryDirectory(prefix="podman-") as short:
+        Path(short, "netavark").symlink_to("/bin/false")  # looked for by every command, run by none of ours
+        configured = Path(short, "containers.conf")
+        configured.write_text(f'[engine]\nhelper_binaries_dir = ["{short}"]\n')
+        environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"], "CONTAINERS_CONF": str(configured)}
+        places = ("--root", str(tmp_path / "podman"), "--runroot", short, "--storage-driver", "vfs")
+        yield runner(newer("podman", "sid", "--with-libraries"), *places, env=environment)
+        shutil.rmtree(tmp_path / "podman", ignore_errors=True)
+
+
+def newer(package: str, suite: str, *options: str) -> str:
+    """The program of a package of a later Debian."""
+    script = [ROOT / "scripts/get-newer", *options, package, suite]
+    done = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True)
+    return f"{done.stdout.strip()}/{package}"
 
 
 @pytest.fixture

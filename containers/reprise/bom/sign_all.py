@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from reprise.bom.attest import attest_bill
 from reprise.bom.provenance import LOCAL_BUILDER, attest_provenance, require_uri
 from reprise.store import Store
 from reprise.trust.sign import sign_image
-from reprise.trust.signer import Signs
+from reprise.trust.signer import KeySigner, Signs, as_signer
+from reprise.trust.simple_signing import sign_simply
 from reprise_trainer.errors import InputError, NotFoundError
 
 
@@ -21,24 +22,39 @@ class Signed:
     left_out: tuple[str, ...]
 
 
-def sign_all(store: Store, digest: str, name: str, key: Signs, builder: str = LOCAL_BUILDER) -> Signed:
+def sign_all(
+    store: Store,
+    digest: str,
+    name: str,
+    key: Signs,
+    builder: str = LOCAL_BUILDER,
+    repositories: Sequence[str] = (),
+) -> Signed:
     """Sign an image, and of provenance and bill of materials what the store has the inputs for.
 
     Args:
         store, digest, name, key: as `reprise.trust.sign.sign_image` takes them.
         builder: URI of who built the image.
+        repositories: `host/path` of those where tools that read no bundles are to find a signature of the older kind.
 
     Raises:
         NotFoundError: the store does not hold the image.
         DoesNotHoldError: the lock beside the image is not the one that it names.
-        InputError: `builder` is not a URI; nothing was signed.
+        InputError: `builder` is not a URI, or a signature of the older kind is asked of a signer without a key of its
+            own; nothing was signed.
     """
     require_uri(builder)
-    referrers = {"signature": sign_image(store, digest, name, key)}
+    signer = as_signer(key)
+    if repositories and not isinstance(signer, KeySigner):
+        raise InputError("only a key of your own makes signatures of the older kind, which name a repository")
+    referrers = {"signature": sign_image(store, digest, name, signer)}
+    if isinstance(signer, KeySigner):
+        for repository in repositories:
+            referrers[f"signature for {repository}"] = sign_simply(store, digest, repository, signer.key)
     left_out = []
     attestations: dict[str, Callable[[], str]] = {
-        "provenance": lambda: attest_provenance(store, digest, key, builder),
-        "bill_of_materials": lambda: attest_bill(store, digest, key),
+        "provenance": lambda: attest_provenance(store, digest, signer, builder),
+        "bill_of_materials": lambda: attest_bill(store, digest, signer),
     }
     for document, attested in attestations.items():
         try:

@@ -69,6 +69,18 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, repository, tag, digest)
 
 
+def parse_repository(text: str) -> str:
+    """The repository (`host[:port]/path`) that a person wrote, without a tag or digest.
+
+    Raises:
+        InputError: it is none.
+    """
+    reference = parse_reference(text)
+    if reference.tag or reference.digest:
+        raise InputError(f"{text!r} names an image; a repository is written without tag and digest")
+    return str(reference)
+
+
 def looks_like_reference(text: str) -> bool:
     """Whether `text` can be parsed as a reference."""
     try:
