@@ -71,7 +71,8 @@ TRAINER = {
     "canonical": (),
     "errors": (),
     "durable": ("errors",),
-    "config": ("errors",),
+    "config": ("errors", "redaction"),
+    "redaction": (),
     "identity": ("canonical", "errors"),
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "errors"),
@@ -80,9 +81,19 @@ TRAINER = {
     "training": (
         *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
     ),
-    "reporting": ("canonical", "durable", "errors", "training"),
-    "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "training"),
-    "__main__": ("canonical", "commands", "durable", "errors", "identity", "numerics", "reporting", "training"),
+    "reporting": ("canonical", "durable", "errors", "redaction", "training"),
+    "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "redaction", "training"),
+    "__main__": (
+        "canonical",
+        "commands",
+        "durable",
+        "errors",
+        "identity",
+        "numerics",
+        "redaction",
+        "reporting",
+        "training",
+    ),
 }
 
 

@@ -24,6 +24,7 @@ from reprise_trainer.identity.start import Identity, verify_end, verify_identity
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
+from reprise_trainer.redaction import redact
 from reprise_trainer.reporting.events import Events
 
 if TYPE_CHECKING:  # all the rest is imported once its files are known to be the image's own
@@ -46,7 +47,7 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception:  # a defect of ours: its traceback is what a report of it needs
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         return RepriseError.exit_code
     return 0
 
@@ -119,7 +120,7 @@ def _finished(record: RunRecord) -> dict[str, object]:
 
 
 def _failed(events: Events, error: RepriseError) -> int:
-    print(f"error: {error}", file=sys.stderr)
+    print(redact(f"error: {error}"), file=sys.stderr)
     kind = "refused" if isinstance(error, RefusedError) else "failed"
     with contextlib.suppress(RepriseError):  # standard output may be gone; stderr and the exit code say it all
         events.emit({"event": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code})

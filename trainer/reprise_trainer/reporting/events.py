@@ -8,6 +8,7 @@ import time
 from typing import Any, TextIO
 
 from reprise_trainer.errors import StorageError
+from reprise_trainer.redaction import redact
 
 _STEP_INTERVAL = {"json": 0.1, "text": 2.0}
 """Seconds between two step events at least; the last step's is always shown."""
@@ -45,7 +46,7 @@ class Events:
             return
         line = json.dumps(event) if self._form == "json" else _text(event)
         try:
-            self._stream.write(line + "\n")
+            self._stream.write(redact(line) + "\n")
             self._stream.flush()
         except OSError as error:
             raise StorageError(f"standard output: cannot write: {error.strerror}") from error
