@@ -108,8 +108,8 @@ class Ran:
 
 
 def command(config: str, snapshot: OpenSnapshot, output: Path) -> list[str]:
-    """The command that runs `config` into the new folder `output`."""
-    output.mkdir(parents=True)
+    """The command that runs `config` into the folder `output`, which is made if it is new."""
+    output.mkdir(parents=True, exist_ok=True)
     path = output.with_name(f"{output.name}.toml")
     path.write_text(config)
     return [sys.executable, str(RUNNER), str(path), str(snapshot.folder), snapshot.digest, str(output)]

@@ -13,13 +13,13 @@ from reprise_trainer.redaction import redact
 _STEP_INTERVAL = {"json": 0.1, "text": 2.0}
 """Seconds between two step events at least; the last step's is always shown."""
 
-_ON_STDERR = ("refused", "failed")
+_ON_STDERR = ("refused", "failed", "stopped")
 """People read these on standard error already; launchers get them as events."""
 
 
 class Events:
-    """Writes events. Each is a dictionary with `event`: measured, checked, step, checkpoint, evaluated, finished,
-    refused or failed.
+    """Writes events. Each is a dictionary with `event`: measured, checked, resumed, step, checkpoint, evaluated,
+    finished, refused, stopped or failed.
 
     Args:
         form: `json` or `text`.
@@ -58,7 +58,7 @@ def _text(event: dict[str, Any]) -> str:
             return f"step {step}/{steps}  loss {loss:.4f}"
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}"
-        case {"event": "measured" | "checked", "message": message}:
+        case {"event": "measured" | "checked" | "resumed", "message": message}:
             return str(message)
         case {"event": "evaluated", "metrics": metrics}:
             return f"accuracy {metrics['accuracy']} ({metrics['correct']} of {metrics['total']})"

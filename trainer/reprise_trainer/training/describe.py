@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from datetime import UTC, datetime
 
 from reprise_trainer.canonical import sha256_digest
@@ -9,6 +10,7 @@ from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.start import Identity
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.record import (
+    AttemptFacts,
     CheckpointFacts,
     ImageFacts,
     LedgerFacts,
@@ -61,6 +63,7 @@ def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKe
         started=format_time(started),
         finished=format_time(datetime.now(UTC)),
         delegation=key.delegation,
+        attempts=tuple(AttemptFacts(**asdict(each)) for each in outcome.attempts),
     )
 
 

@@ -65,6 +65,18 @@ class CheckpointFacts(_Document):
     state: str = Field(pattern=_DIGEST)
 
 
+class AttemptFacts(_Document):
+    """One start of the run: times in UTC, why it ended, finished steps at its start and end, and its workers. `ended`
+    is empty where it was killed; `last_step` is then that of its start."""
+
+    started: str
+    ended: str
+    why: str
+    first_step: int
+    last_step: int
+    workers: int
+
+
 class ResourceFacts(_Document):
     """What the process used, from its first start to the record; `workers` computed shards side by side."""
 
@@ -87,8 +99,8 @@ class FairnessFacts(_Document):
 
 class RunRecord(_Document):
     """The predicate. `lock`, `source` and `environment` are digests from the labels of the image's config, empty where
-    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `started` and `finished` are never
-    compared."""
+    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `attempts`, `started` and `finished`
+    are never compared; the last two and `resources` are of the last attempt."""
 
     format: Literal[1] = 1
     run: str
@@ -116,6 +128,7 @@ class RunRecord(_Document):
     started: str
     finished: str
     delegation: str = Field(pattern=_DIGEST)
+    attempts: tuple[AttemptFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
