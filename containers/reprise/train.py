@@ -25,9 +25,8 @@ from reprise.snapshots import StoredSnapshot, prepare_snapshot
 from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
-from reprise.trust.policy_file import with_key
-from reprise.trust.sign import policy_bundles
-from reprise.trust.verify import accept_image, verify_image
+from reprise.trust.policy_file import with_launcher
+from reprise.trust.verify import accept_image, policy_bundles, verify_image
 from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.overrides import Override
@@ -80,8 +79,9 @@ class Launcher:
 
     @property
     def run_policy(self) -> Policy:
-        """What a run's record is judged by: the policy, and this launcher's own key, which delegates to the run's."""
-        return with_key(self.policy, LAUNCHER, self.key.public_key())
+        """What a run is judged by: the policy, and this launcher's own key, which delegates to the run's and signs no
+        image."""
+        return with_launcher(self.policy, LAUNCHER, self.key.public_key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,6 +235,7 @@ def _launch_contents(
     config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str
 ) -> LaunchContents:
     run_key = make_key()
+    policy = write_policy(launcher.run_policy).encode()
     bundles = policy_bundles(launcher.store, image, launcher.policy)
     delegation = delegate(
         launcher.key,
@@ -244,6 +245,7 @@ def _launch_contents(
         snapshot=snapshot.digest,
         run=run_id,
         now=datetime.now(UTC),
+        policy=sha256_digest(policy),
     )
     return LaunchContents(
         launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json"),
@@ -252,7 +254,7 @@ def _launch_contents(
         more_bundles=tuple(bundles[1:]),
         delegation=delegation,
         run_key=private_pem(run_key),
-        policy=write_policy(launcher.run_policy).encode(),
+        policy=policy,
     )
 
 

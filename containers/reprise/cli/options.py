@@ -23,6 +23,14 @@ PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", help="Policy file; by default the one beside your signing key.", metavar="FILE"),
 ]
+TrustedRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trusted-root",
+        help="The trusted root that the policy pins; by default trusted_root.json beside it.",
+        metavar="FILE",
+    ),
+]
 KeyOption = Annotated[
     Path | None,
     typer.Option("--key", help="Signing key (PEM); by default your own, made on first use.", metavar="FILE"),

@@ -7,13 +7,14 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, PolicyOption, StoreOption
+from reprise.cli.options import JsonOption, PolicyOption, StoreOption, TrustedRootOption
 
 
 def command(
     image: Annotated[str, typer.Argument(help="Environment, pulled reference or digest of an image in the store.")],
     store: StoreOption = None,
     policy: PolicyOption = None,
+    trusted_root: TrustedRootOption = None,
     at: Annotated[
         str | None,
         typer.Option(
@@ -44,7 +45,7 @@ def command(
 
     judged_at = read_time(at, "--at") if at is not None else None
     opened = Store.open(store, create=False)
-    rules = load_policy(policy or home() / POLICY_FILE)
+    rules = load_policy(policy or home() / POLICY_FILE, trusted_root)
     digest = opened.resolve(image)
     report = verify_image(opened, digest, rules, name=image, at=judged_at, accept_older=accept_older)
     if report.holds:

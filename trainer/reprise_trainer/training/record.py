@@ -179,7 +179,7 @@ def read_run_key(folder: Path, launch: Launch, *, config: str, at: datetime) -> 
     policy = read_launch_file(folder, POLICY_FILE, "no policy says whose signature counts")
     try:
         key = load_pem_private_key(pem, None)
-        delegation = verify_delegation(data, read_policy(policy).public_keys(at), at=at)
+        delegation = verify_delegation(data, read_policy(policy).delegating_keys(at), at=at)
     except (RepriseError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise RefusedError(f"the run's key or its delegation does not hold: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or public_pem(key.public_key()) != delegation.public_key:
