@@ -28,8 +28,9 @@ HOST = {
     "environments": ("artifacts", "build", "events", "layers", "lock", "project", "store"),
     "stored_image": ("build", "environments", "lock", "store"),
     "diff": ("engine", "image", "store", "stored_image"),
-    "snapshots": ("image", "lock", "store"),
-    "run_config": ("lock",),
+    "ingest": ("image", "lock", "store"),
+    "snapshots": ("ingest", "lock", "store"),
+    "run_config": (),
     "train": ("artifacts", "engine", "events", "lock", "project", "run_config", "snapshots", "store", "trust"),
     "host": (
         *("artifacts", "build", "events", "lock", "registry", "run_config", "snapshots", "store"),
@@ -62,7 +63,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("bundle", "doctor", "host", "run_config", "vulnerabilities"),
+        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

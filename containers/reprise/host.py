@@ -19,8 +19,8 @@ from reprise.registry.origin import RegistryOrigin
 from reprise.registry.pull import PullReport, source_name, stored_name
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference
 from reprise.registry.repository import open_repository
-from reprise.run_config import data_artifact, load_config
-from reprise.snapshots import prepare_snapshot
+from reprise.run_config import load_config
+from reprise.snapshots import data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.store.references import record_pull
 from reprise.stored_image import read_image_lock, read_inventory
@@ -110,11 +110,12 @@ def run_in_image(
         DoesNotHoldError, RefusedError: as for `run_training`.
     """
     data, parsed = load_config(config, overrides)
-    artifact = data_artifact(parsed)
-    sources = Sources() if launcher.store.has(artifact.digest) else _sources(launcher.store, image.digest)
-    fetch([artifact], launcher.store, sources, on_event=on_event)
+    artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent)
+    there = all(launcher.store.has(each.digest) for each in artifacts)
+    sources = Sources() if there else _sources(launcher.store, image.digest)
+    fetch(artifacts, launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
+    snapshot = prepare_snapshot(parsed.data, launcher.store)
     return run_training(data, image.digest, snapshot, launcher, output=output, on_event=on_event)
 
 

@@ -20,8 +20,8 @@ from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import Event, OnEvent, ignore
 from reprise.lock.environment import read_environment
 from reprise.project import Project
-from reprise.run_config import data_artifact, load_config
-from reprise.snapshots import StoredSnapshot, prepare_snapshot
+from reprise.run_config import load_config
+from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
@@ -147,10 +147,9 @@ def train(
     image = launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
-    artifact = data_artifact(parsed)
-    fetch([artifact], launcher.store, sources, on_event=on_event)
+    fetch(data_artifacts(parsed.data, launcher.store, base=config.parent), launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
+    snapshot = prepare_snapshot(parsed.data, launcher.store)
     return run_training(data, image, snapshot, launcher, output=output, on_event=on_event)
 
 

@@ -39,7 +39,8 @@ def command(
     from reprise.bundle.write import write_bundle
     from reprise.cli.output import print_json, print_rows
     from reprise.registry.reference import parse_reference
-    from reprise.run_config import data_artifact, load_config
+    from reprise.run_config import load_config
+    from reprise.snapshots import data_artifacts
     from reprise.store import Store
     from reprise.store.references import pulled_from
     from reprise.trust.keys import home
@@ -49,7 +50,11 @@ def command(
     digest = opened.resolve(image)
     place = policy or home() / POLICY_FILE
     load_policy(place)  # one that can't be read is said here, not on a host without any network
-    data = [data_artifact(load_config(each)[1]) for each in configs or ()]
+    data = [
+        artifact
+        for each in configs or ()
+        for artifact in data_artifacts(load_config(each)[1].data, opened, base=each.parent)
+    ]
     written = write_bundle(
         opened,
         digest,
