@@ -15,10 +15,10 @@ from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, Sta
 from reprise_trainer.backends.models import initial_values
 from reprise_trainer.data.batches import Batch, Batches
 from reprise_trainer.errors import DoesNotHoldError, InputError
-from reprise_trainer.training.checkpoint import write_checkpoint
+from reprise_trainer.training.checkpoint import CHECKPOINTS, write_checkpoint
 from reprise_trainer.training.ledger import gradient_digest
 from reprise_trainer.training.plan import Plan
-from reprise_trainer.training.resume import CHECKPOINTS, Beginning, forget_interrupted, write_interrupted
+from reprise_trainer.training.resume import Beginning, forget_interrupted, write_interrupted
 from reprise_trainer.training.stop import Stop, stopped
 from reprise_trainer.training.tree import tree_sum
 

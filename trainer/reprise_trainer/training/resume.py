@@ -17,11 +17,16 @@ from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import NotFoundError, RefusedError
-from reprise_trainer.training.checkpoint import Checkpoint, checkpoint_folders, latest_good, write_checkpoint
+from reprise_trainer.training.checkpoint import (
+    CHECKPOINTS,
+    Checkpoint,
+    checkpoint_folders,
+    latest_good,
+    write_checkpoint,
+)
 from reprise_trainer.training.ledger import FILE_NAME, Header, read_ledger
 from reprise_trainer.training.ledger_writer import LedgerWriter
 
-CHECKPOINTS = "checkpoints"
 INTERRUPTED = "interrupted"
 """Folder of the checkpoint that a stopping signal asked for; it goes when the next regular one is there."""
 
