@@ -48,13 +48,13 @@ def signed_image(tmp_path: Path) -> SignedImage:
     return SignedImage(store, digest, sign_image(store, digest, "small", key), key)
 
 
-def put_image(store: Store, name: str) -> str:
+def put_image(store: Store, name: str, architecture: str = "amd64") -> str:
     """An image as the builder makes them, with one small zstd layer, tagged `name`."""
     tar = inventory_layer(name.encode() * 100)  # any canonical tar will do
     layer = zstandard.compress(tar)
     record = LayerRecord("base", ZSTD_LAYER, store.add(layer), len(layer), sha256_digest(tar), "sha256:" + "0" * 64)
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "created": "2023-06-10T00:00:00Z",
         "config": {"Entrypoint": ["/usr/bin/true"], "Labels": {"reprise.lock": "sha256:" + "1" * 64}},
@@ -125,6 +125,11 @@ def cosign_2(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def cosign_of(suite: str, folders: pytest.TempPathFactory) -> Run:
     home = folders.mktemp("cosign-home")
     return runner(newer("cosign", suite), env={"HOME": str(home), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""})
+
+
+@pytest.fixture(scope="session")
+def oras(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return runner(newer("oras", "sid"), env={"HOME": str(tmp_path_factory.mktemp("oras-home")), "PATH": "/usr/bin"})
 
 
 @pytest.fixture

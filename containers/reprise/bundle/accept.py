@@ -12,8 +12,7 @@ from pathlib import Path
 
 from reprise.bundle.read import Loaded, claimed_references, load_bundle
 from reprise.events import OnEvent, ignore
-from reprise.registry.pull import source_name, stored_name
-from reprise.registry.reference import Reference, parse_reference
+from reprise.registry.reference import Reference, parse_reference, source_name, stored_name
 from reprise.store import Store
 from reprise.store.references import record_pull
 from reprise.trust.verify import VerifyReport, remember, verify_image

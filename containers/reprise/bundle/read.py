@@ -15,10 +15,11 @@ from reprise.bundle.tar_file import BLOB_FOLDER, Stretch, read_members
 from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE, REFERENCES
 from reprise.events import OnEvent, ignore
 from reprise.registry.checked_pull import REFERRER_LIMIT, Check, judging_store
-from reprise.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
+from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
 from reprise.registry.reference import parse_reference
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise.store.platforms import INDEX_TYPES
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError, NotFoundError, StorageError

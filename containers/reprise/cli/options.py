@@ -60,6 +60,10 @@ SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Set a key of CONFIG; may be given again.", metavar="KEY=VALUE"),
 ]
+PlatformOption = Annotated[
+    str | None,
+    typer.Option("--platform", help="Of an index, the image for this platform.", metavar="OS/ARCH[/VARIANT]"),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 
 

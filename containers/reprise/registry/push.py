@@ -176,17 +176,25 @@ class _Push:
 
     def list_referrers(self, sent: list[ReadManifest]) -> None:
         """See to it that whoever asks for the referrers of a manifest finds them all."""
-        new = {manifest.digest for manifest in sent}
-        for subject, referrers in self.graph.referrers.items():
+        new, pointing = {manifest.digest for manifest in sent}, self.graph.referrers
+
+        def see_to(subject: str) -> None:
+            referrers = pointing[subject]
             if not are_listed(self.repository, subject, referrers, new=not new.isdisjoint(referrers)):
                 list_in_fallback(self.repository, subject, referrers)
+
+        self._each(see_to, list(pointing), UPLOADS)
 
     def write_older_signatures(self, report: PushReport) -> None:
         """Put those that name this repository where cosign 2, skopeo and podman look for them."""
         from reprise.registry.older_signatures import signatures_for, write_signatures  # cryptography: loads slowly
 
-        for image, signatures in signatures_for(self.store, self.graph, self.repository).items():
-            report.older_signatures += len(write_signatures(self.store, self.repository, image, signatures))
+        found = signatures_for(self.store, self.graph, self.repository)
+
+        def write(image: str) -> int:
+            return len(write_signatures(self.store, self.repository, image, found[image]))
+
+        report.older_signatures = sum(self._each(write, list(found), UPLOADS))
 
     def set_tag(self, tag: str) -> None:
         """Let the tag lead to the root, if it does not yet."""

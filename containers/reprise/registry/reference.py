@@ -81,6 +81,18 @@ def parse_repository(text: str) -> str:
     return str(reference)
 
 
+def stored_name(reference: Reference) -> str:
+    """What the store calls what was pulled: the reference, where it has a tag or no digest; else nothing."""
+    if reference.digest and not reference.tag:
+        return ""
+    return f"{reference.host}/{reference.repository}:{reference.tag or reference.name}"
+
+
+def source_name(reference: Reference, digest: str) -> str:
+    """How the store remembers where `digest` was pulled from, for policies that allow some repositories alone."""
+    return stored_name(reference) or str(reference.at(digest))
+
+
 def looks_like_reference(text: str) -> bool:
     """Whether `text` can be parsed as a reference."""
     try:

@@ -67,6 +67,7 @@ def verify_image(
     accept_older: bool = False,
     references: Sequence[str] | None = None,
     memory: Store | None = None,
+    platform: str = "",
 ) -> VerifyReport:
     """Judge an image in the store by a policy, offline. Nothing is written: `accept_image` also remembers.
 
@@ -78,6 +79,7 @@ def verify_image(
         accept_older: let a tag go back to an image that was accepted under it before the last one.
         references: where it was pulled from (`host/path:tag` or `host/path@digest`); by default what is remembered.
         memory: the store that remembers references and tags, where that is not `store` itself.
+        platform: for which the image was chosen from an index; a tag has a past of its own for each.
 
     Raises:
         NotFoundError: the store does not hold the image.
@@ -88,7 +90,8 @@ def verify_image(
         return VerifyReport(digest, (manifest,))
     memory = memory or store
     references = pulled_from(memory, digest) if references is None else references
-    tags = _judged_tags(references, name, known=bool(accepted_under(memory, name)))
+    tags = _judged_tags(references, name, known=bool(accepted_under(memory, _for_platform(name, platform))))
+    tags = tuple(_for_platform(tag, platform) for tag in tags)
     rules = [manifest]
     if policy.repositories:
         rules.append(_repository_rule(references, policy.repositories))
@@ -160,6 +163,10 @@ def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[
     if not name or DIGEST_PATTERN.match(name.rpartition("@")[2]):
         return ()
     return (name,) if known or name in tagged else tuple(tagged)
+
+
+def _for_platform(tag: str, platform: str) -> str:
+    return f"{tag} ({platform})" if platform else tag
 
 
 def _repository_rule(references: Sequence[str], patterns: tuple[str, ...]) -> RuleResult:
