@@ -14,6 +14,7 @@ HOST = {
     # folder or module of `reprise`: what else of `reprise` it may import
     "events": (),
     "project": (),
+    "trackers": ("events",),
     "store": (),
     "image": (),
     "lock": ("store", "events", "image"),
@@ -63,7 +64,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "vulnerabilities"),
+        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "trackers", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reprise.events import Event, OnEvent, ignore
+from reprise_trainer.redaction import redact
 
 
 @contextmanager
-def progress(*, quiet: bool = False) -> Iterator[OnEvent]:
+def progress(form: str = "auto", *, quiet: bool = False) -> Iterator[OnEvent]:
     """A receiver for progress events.
 
     On a terminal each long step has a bar; in a log (no terminal) each finished layer, artifact or tenth of a run
     has one line, so that a log stays readable.
+
+    Args:
+        form: `auto` as above, `plain` for lines in any case, `json` for one JSON object an event.
+        quiet: show nothing.
     """
     if quiet:
         yield ignore
-    elif sys.stderr.isatty():
+    elif form == "json":
+        yield _json_line
+    elif form == "auto" and sys.stderr.isatty():
         with _bars() as on_event:
             yield on_event
     else:
@@ -30,9 +38,12 @@ def progress(*, quiet: bool = False) -> Iterator[OnEvent]:
 def _bars() -> Iterator[OnEvent]:
     """One bar a kind of work (all artifacts, all layers, all steps), however many things run at once."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}"), TimeElapsedColumn())
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}")),
+        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
         parts: dict[str, dict[str, tuple[int, int]]] = {}
@@ -57,6 +68,10 @@ def _bars() -> Iterator[OnEvent]:
             )
 
         yield on_event
+
+
+def _json_line(event: Event) -> None:
+    print(redact(json.dumps(dict(event), ensure_ascii=False)), file=sys.stderr, flush=True)
 
 
 _WORK = {
@@ -84,7 +99,8 @@ class _Lines:
         if self._tenths.get(what) == tenth and total:
             return
         self._tenths[what] = tenth
-        print(f"[{time.monotonic() - self._started:6.1f} s] {what} {figure}".rstrip(), file=sys.stderr, flush=True)
+        line = f"[{time.monotonic() - self._started:6.1f} s] {what} {figure}".rstrip()
+        print(redact(line), file=sys.stderr, flush=True)
 
 
 def _describe(event: Event) -> tuple[str, int, int, str]:
