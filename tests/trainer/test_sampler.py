@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from reprise_trainer.training import sampler
 from reprise_trainer.training.sampler import (
     GpuSample,
     energy_counters,
@@ -37,10 +36,9 @@ def test_a_short_run_is_sampled_once_at_least(tmp_path: Path) -> None:
     assert usage.samples == 1 and usage.peak_memory > 0
 
 
-def test_health_is_told_now_and_then(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampler, "HEALTH_EVERY", 2)
+def test_health_is_told_now_and_then(tmp_path: Path) -> None:
     said: list[Any] = []
-    with sampled(said.append, interval=0.01, powercap=tmp_path):
+    with sampled(said.append, interval=0.01, health_every=0.05, powercap=tmp_path):
         until = time.monotonic() + 5
         while not said and time.monotonic() < until:
             sum(range(10_000))

@@ -91,16 +91,19 @@ def _train_and_record(
     from reprise_trainer.training.describe import describe_run
     from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
     from reprise_trainer.training.run import Request, run
+    from reprise_trainer.training.sampler import sampled
 
     # May I sign for this run? Asked before training, since an answer of no would only waste it.
     started = datetime.now(UTC)
     key = read_run_key(launch_folder, identity.launch, config=sha256_digest(config), at=started)
 
-    outcome = run(Request(config, identity.digest, identity.launch.snapshot, data, output), events.emit, stop=stop)
+    request = Request(config, identity.digest, identity.launch.snapshot, data, output)
+    with sampled(lambda health: events.emit({"event": "health", "step": events.step, **health})) as usage:
+        outcome = run(request, events.emit, stop=stop)
 
     # Was anything from outside the image loaded meanwhile? Only if not is there a record.
     verify_end(identity)
-    record = describe_run(identity, config, outcome, key, started=started)
+    record = describe_run(identity, config, outcome, key, started=started, sampled=usage.facts())
     write_report(record, output)
     write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))
     return record

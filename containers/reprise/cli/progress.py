@@ -48,8 +48,11 @@ def _bars() -> Iterator[OnEvent]:
         tasks: dict[str, TaskID] = {}
         parts: dict[str, dict[str, tuple[int, int]]] = {}
 
+        pace = _Pace()
+
         def on_event(event: Event) -> None:
             what, now, total, figure = _describe(event)
+            figure += pace.figure(event)
             if not total:
                 bars.console.print(what)
                 return
@@ -68,6 +71,25 @@ def _bars() -> Iterator[OnEvent]:
             )
 
         yield on_event
+
+
+class _Pace:
+    """Records a second of the step events so far."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def figure(self, event: Event) -> str:
+        """The pace at a step event, as an addition to its figure; empty for other events, and for the first."""
+        records = event.get("records")
+        if event["event"] != "step" or not isinstance(records, int):
+            return ""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, records)
+            return ""
+        started, before = self._first
+        return f", {(records - before) / max(now - started, 1e-9):,.0f} samples/s"
 
 
 def _json_line(event: Event) -> None:
@@ -90,9 +112,11 @@ class _Lines:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._tenths: dict[str, int] = {}
+        self._pace = _Pace()
 
     def on_event(self, event: Event) -> None:
         what, now, total, figure = _describe(event)
+        figure += self._pace.figure(event)
         tenth = 10 * now // total if total else 10
         if event["event"] != "step" and tenth < 10:
             return
@@ -123,6 +147,8 @@ def _describe(event: Event) -> tuple[str, int, int, str]:
             return name, 0, 0, ""
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}", 0, 0, ""
+        case {"event": "health", "memory_bytes": int(memory), "cpu_share": cores}:
+            return f"health: {memory / 2**20:,.0f} MiB, {float(cores):.1f} cores busy", 0, 0, ""
         case {"event": str(kind)}:
             return str(event.get("message", kind)), 0, 0, ""
         case _:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
@@ -18,8 +19,8 @@ _ON_STDERR = ("refused", "failed", "stopped")
 
 
 class Events:
-    """Writes events. Each is a dictionary with `event`: measured, checked, resumed, step, checkpoint, evaluated,
-    finished, refused, stopped or failed.
+    """Writes events. Each is a dictionary with `event`: measured, checked, resumed, step, health, checkpoint,
+    evaluated, finished, refused, stopped or failed. `step` is the last finished step that was told.
 
     Args:
         form: `json` or `text`.
@@ -30,6 +31,8 @@ class Events:
         self._form = form
         self._stream = stream or sys.stdout
         self._last_step = -1e9
+        self.step = 0
+        self._lock = threading.Lock()  # health is told by a thread of its own
 
     def emit(self, event: dict[str, Any]) -> None:
         """Write one event.
@@ -38,6 +41,7 @@ class Events:
             StorageError: nobody reads standard output any more.
         """
         if event["event"] == "step":
+            self.step = event["step"]
             now = time.monotonic()
             if now - self._last_step < _STEP_INTERVAL[self._form] and event["step"] != event["steps"]:
                 return
@@ -46,8 +50,9 @@ class Events:
             return
         line = json.dumps(event) if self._form == "json" else _text(event)
         try:
-            self._stream.write(redact(line) + "\n")
-            self._stream.flush()
+            with self._lock:
+                self._stream.write(redact(line) + "\n")
+                self._stream.flush()
         except OSError as error:
             raise StorageError(f"standard output: cannot write: {error.strerror}") from error
 
@@ -56,6 +61,8 @@ def _text(event: dict[str, Any]) -> str:
     match event:
         case {"event": "step", "step": step, "steps": steps, "loss": loss}:
             return f"step {step}/{steps}  loss {loss:.4f}"
+        case {"event": "health", "memory_bytes": memory, "cpu_share": cores}:
+            return f"health: {memory / 2**20:.0f} MiB, {cores:.1f} cores busy"
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}"
         case {"event": "measured" | "checked" | "resumed", "message": message}:

@@ -123,7 +123,8 @@ def train(
         ledger.add_step(step.number, loss=step.loss, batch=step.batch, gradient=step.gradient)
         _require_seen(beginning, step.number, ledger.head)
         state, done = step.state, step.number + 1
-        emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss})
+        records = done * plan.batch_size
+        emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss, "records": records})
 
         if done % plan.checkpoint_every == 0 or done == plan.steps:
             ledger.sync()  # so that no checkpoint stands whose steps are not in the ledger

@@ -78,13 +78,14 @@ class AttemptFacts(_Document):
 
 
 class ResourceFacts(_Document):
-    """What the process used, from its first start to the record; `workers` computed shards side by side."""
+    """What the process used, from its first start to the record; `workers` computed shards side by side. `sampled` has
+    what was sampled while it ran, as far as the machine counts it: GPU memory, energy."""
 
     workers: int
-
     wall_milliseconds: int
     cpu_milliseconds: int
     peak_memory_bytes: int
+    sampled: dict[str, int] = {}
 
 
 class FairnessFacts(_Document):

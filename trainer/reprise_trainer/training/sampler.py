@@ -12,16 +12,18 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from reprise_trainer.errors import RepriseError
+
 POWERCAP = Path("/sys/class/powercap")
-INTERVAL = 1.0
-"""Seconds between two samples; a sample costs about 0.1 ms without a GPU."""
-HEALTH_EVERY = 30
-"""Samples between two health events."""
+INTERVAL, GPU_INTERVAL = 1.0, 5.0
+"""Seconds between two samples, without and with a GPU: one costs about 0.1 ms, and then a start of nvidia-smi."""
+HEALTH_EVERY = 30.0
+"""Seconds between two health events."""
 _NVIDIA_QUERY = ("memory.used", "utilization.gpu", "power.draw")
 _NVIDIA_TIMEOUT = 5.0
 
@@ -58,18 +60,25 @@ class Usage:
 
 @contextmanager
 def sampled(
-    on_health: Callable[[Mapping[str, Any]], None], *, interval: float = INTERVAL, powercap: Path = POWERCAP
+    on_health: Callable[[Mapping[str, Any]], None],
+    *,
+    interval: float | None = None,
+    health_every: float = HEALTH_EVERY,
+    powercap: Path = POWERCAP,
 ) -> Iterator[Usage]:
     """Sample this process until the block ends.
 
     Args:
         on_health: called from the sampling thread, now and then, with `memory_bytes`, `cpu_share` (of one core) and
             GPU figures.
-        interval: seconds.
+        interval: seconds between two samples; by default as the machine has a GPU or none.
+        health_every: seconds between two calls of `on_health` at least.
         powercap: where the kernel's energy counters are.
     """
     usage, done = Usage(), threading.Event()
-    thread = threading.Thread(target=_sample, args=(usage, done, on_health, interval, powercap), daemon=True)
+    pause = interval or (GPU_INTERVAL if read_gpus() else INTERVAL)
+    arguments = (usage, done, on_health, pause, health_every, powercap)
+    thread = threading.Thread(target=_sample, args=arguments, daemon=True)
     thread.start()
     try:
         yield usage
@@ -83,10 +92,12 @@ def _sample(
     done: threading.Event,
     on_health: Callable[[Mapping[str, Any]], None],
     interval: float,
+    health_every: float,
     powercap: Path,
 ) -> None:
     energy = energy_counters(powercap)
-    last_time, last_cpu = time.monotonic(), time.process_time()
+    last_time = told_time = time.monotonic()
+    told_cpu = time.process_time()
     while True:
         ended = done.wait(interval)
         now = time.monotonic()
@@ -99,12 +110,14 @@ def _sample(
             counted = energy_counters(powercap)
             usage.cpu_joules = (usage.cpu_joules or 0.0) + joules_between(energy, counted, powercap)
             energy = counted
-        cpu = time.process_time()
+        last_time = now
         if ended:
             return
-        if usage.samples % HEALTH_EVERY == 0:
-            on_health(_health(usage, memory, (cpu - last_cpu) / (now - last_time)))
-        last_time, last_cpu = now, cpu
+        if now - told_time >= health_every:
+            cpu = time.process_time()
+            with suppress(RepriseError):  # nobody reads events any more: the run itself will find out, and say so
+                on_health(_health(usage, memory, (cpu - told_cpu) / (now - told_time)))
+            told_time, told_cpu = now, cpu
 
 
 def _health(usage: Usage, memory: int, cpu_share: float) -> dict[str, Any]:
