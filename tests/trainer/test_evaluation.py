@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from tests.trainer.conftest import RECORDS
 
-from reprise_trainer.backends.interface import Predictions
+from reprise_trainer.backends.interface import WEIGHT, Predictions
 from reprise_trainer.data.batches import Fields, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.evaluation.evaluate import Group, evaluate
@@ -28,7 +28,8 @@ class Oracle:
         scores = np.zeros((len(labels), 10), np.float32)
         scores[np.arange(len(labels)), np.where(labels < 7, labels, 0)] = 1
         losses = fields["image"].reshape(len(labels), -1)[:, :64].astype(np.float32).sum(axis=1) / np.float32(3)
-        return Predictions(scores, losses)
+        weights = fields[WEIGHT] if WEIGHT in fields else np.ones_like(losses)
+        return Predictions(losses * weights, weights, scores, labels)
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 70, 71, 500])

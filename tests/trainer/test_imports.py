@@ -29,14 +29,14 @@ def test_the_trainer_never_imports_the_host_side(path: Path) -> None:
 @pytest.mark.parametrize("framework", ["torch", "jax"])
 def test_only_its_own_modules_import_a_framework(framework: str) -> None:
     users = {str(path.relative_to(PACKAGE)) for path in PACKAGE.rglob("*.py") if framework in imports(path)}
-    assert users == {f"backends/{framework}_backend.py", f"backends/{framework}_models.py"}
+    assert users and all(name.startswith(f"backends/{framework}_") for name in users)
 
 
 @pytest.mark.parametrize(
     ("module", "forbidden"),
     [
         ("reprise_trainer.__main__", ("pydantic", "numpy", "torch", "cryptography", "safetensors")),
-        ("reprise_trainer.data.snapshot", ("numpy", "torch")),
+        ("reprise_trainer.data.ingest", ("numpy", "torch")),
         ("reprise_trainer.config.read", ("numpy", "torch")),
         ("reprise_trainer.training.record", ("numpy", "torch")),
         ("reprise_trainer.training.ledger", ("numpy", "torch", "pydantic")),

@@ -27,7 +27,8 @@ def tally_of(pairs: list[tuple[int, int]], classes: int = CLASSES) -> Tally:
     scores = np.zeros((len(pairs), classes), np.float32)
     scores[np.arange(len(pairs)), answers] = 1
     tally = Tally(classes)
-    tally.add(truth, scores, np.ones(len(pairs), np.float32))
+    tally.add(truth, scores)
+    tally.add_losses(np.ones(len(pairs), np.float32), np.ones(len(pairs), np.float32))
     return tally
 
 
@@ -67,7 +68,7 @@ def test_the_five_best_scores_count(seed: int, levels: int) -> None:
     scores = random.integers(0, levels, (40, 12)).astype(np.float32)  # few levels: many ties
     labels = random.integers(0, 12, 40)
     tally = Tally(12)
-    tally.add(labels, scores, np.zeros(40, np.float32))
+    tally.add(labels, scores)
     best = np.argsort(-scores, axis=1, kind="stable")[:, :5]  # ties: the earlier class first
     assert METRICS["top_5_accuracy"](tally) == sum(label in row for label, row in zip(labels, best, strict=True)) / 40
 
@@ -81,6 +82,7 @@ def test_counts_do_not_depend_on_how_records_come(pairs: list[tuple[int, int]], 
             parts.confusion += found.confusion
             parts.ranks += found.ranks
             parts.losses += found.losses
+            parts.weights += found.weights
     assert [METRICS[name](whole).hex() for name in METRICS] == [METRICS[name](parts).hex() for name in METRICS]
 
 

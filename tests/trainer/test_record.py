@@ -197,7 +197,8 @@ def test_the_report_says_what_the_record_says(tmp_path: Path) -> None:
 def evaluation_of(correct: int, total: int, loss: float) -> Evaluation:
     """An evaluation of two classes, its losses all alike."""
     tally = Tally(2)
-    tally.confusion[0, 0], tally.confusion[0, 1], tally.losses = correct, total - correct, [loss] * total
+    tally.confusion[0, 0], tally.confusion[0, 1] = correct, total - correct
+    tally.losses, tally.weights = [loss] * total, [1.0] * total
     return Evaluation(tally, {})
 
 

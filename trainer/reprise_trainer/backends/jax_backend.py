@@ -1,17 +1,14 @@
 """JAX behind the backend interface.
 
 One compiled program computes a shard's loss and gradients, and is called shard by shard (never scanned or mapped over
-shards, which gives other bits). Additions and the optimizer run outside `jit`, one operation at a time: inside, XLA may
-fuse a multiplication with an addition, and then the bits depend on the instruction set. JAX has no 64-bit values here;
-what needs them (steps, exact integer sums) stays in NumPy.
+shards, which gives other bits). JAX has no 64-bit values here; what needs them (steps, exact integer sums) stays in
+NumPy.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import jax
@@ -20,45 +17,27 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
-from reprise_trainer.backends.interface import Loss, Optimizer, Predictions, ShardKey, Tensors
-from reprise_trainer.backends.jax_models import record_losses, scores
-from reprise_trainer.backends.models import Model, hidden_widths, kept_by_dropout, parameters
-from reprise_trainer.backends.state_tensors import from_tensors, moments_of, to_tensors
-from reprise_trainer.backends.update import Rounded, update
+from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
+from reprise_trainer.backends.jax_models import BuiltInProgram
+from reprise_trainer.backends.jax_own import own_program
+from reprise_trainer.backends.jax_program import JaxProgram, JaxSums
+from reprise_trainer.backends.jax_update import added, next_state
+from reprise_trainer.backends.models import Model, Own
+from reprise_trainer.backends.state_tensors import TrainingState, from_tensors, moments_of, to_tensors
 from reprise_trainer.data.batches import Fields
-from reprise_trainer.errors import SystemFailureError
-
-
-@dataclass(frozen=True, slots=True)
-class JaxState:
-    """Step, parameters and optimizer arrays (moment → parameter → array)."""
-
-    step: int
-    model: Mapping[str, Array]
-    moments: Mapping[str, Mapping[str, Array]]
-
-
-@dataclass(frozen=True, slots=True)
-class JaxSums:
-    """Sums over the records of one or more shards; `loss` is a float32 scalar, `gradients` by parameter name."""
-
-    loss: Array
-    weight: int
-    gradients: Mapping[str, Array]
+from reprise_trainer.errors import InputError, SystemFailureError
 
 
 class JaxBackend:
-    """The CPU backend on JAX, for one model and one optimizer."""
+    """The CPU backend on JAX, for one model and one recipe."""
 
     name = "jax"
     version = str(jax.__version__)
 
-    def __init__(self, model: Model, optimizer: Optimizer) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._shapes = {each.name: each.shape for each in parameters(model)}
-        self._loss_and_gradients = jax.jit(jax.value_and_grad(partial(_total_loss, model)))
-        self._predict = jax.jit(partial(_predictions, model))
+    def __init__(self, model: Model, recipe: Recipe) -> None:
+        self._program: JaxProgram = own_program(model) if isinstance(model, Own) else BuiltInProgram(model)
+        self._recipe = recipe
+        self._layout = self._program.layout
 
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
         """See `Backend.prepare`."""
@@ -75,91 +54,103 @@ class JaxBackend:
                     hint="The CPU or this build of jax cannot keep the profile; nothing was trained.",
                 )
 
-    def initial(self, values: Tensors) -> JaxState:
-        """See `Backend.initial`."""
-        moments = {
-            moment: {name: jnp.zeros(shape, jnp.float32) for name, shape in self._shapes.items()}
-            for moment in moments_of(self._optimizer)
-        }
-        return JaxState(0, _copied({name: values[name] for name in self._shapes}), moments)
+    def random_streams(self) -> dict[str, str]:
+        """See `Backend.random_streams`."""
+        return self._program.random_streams()
 
-    def shard_sums(self, state: JaxState, fields: Fields, key: ShardKey) -> JaxSums:
+    def aliases(self) -> dict[str, str]:
+        """See `Backend.aliases`. NNX keeps a shared parameter once, under its first name; other trees hold no two."""
+        return {}
+
+    def initial(self, seed: int) -> TrainingState:
+        """See `Backend.initial`."""
+        values, buffers = self._program.initial(seed)
+        model = jnp.array(self._layout.pack(values))
+        moments = {moment: jnp.zeros_like(model) for moment in moments_of(self._recipe.optimizer)}
+        average = None if self._recipe.ema_decay is None else model
+        return TrainingState(0, model, _copied(buffers), moments, average)
+
+    def shard_sums(self, state: TrainingState, fields: Fields, key: ShardKey) -> JaxSums:
         """See `Backend.shard_sums`."""
-        images, labels = _arrays(fields)
-        kept = []
-        if self._model.dropout > 0:
-            layers = range(1, len(hidden_widths(self._model)) + 1)
-            kept = [kept_by_dropout(self._model, key, layer, len(labels)) for layer in layers]
-        loss, gradients = self._loss_and_gradients(state.model, images, labels, kept)
-        return JaxSums(loss, len(labels), gradients)
+        return self._program.shard(state.model, state.buffers, fields, key)
 
     def add(self, left: JaxSums, right: JaxSums) -> JaxSums:
         """See `Backend.add`."""
-        gradients = {name: left.gradients[name] + right.gradients[name] for name in self._shapes}
-        return JaxSums(left.loss + right.loss, left.weight + right.weight, gradients)
+        buffers = {name: _joined(name, value, right.buffers[name]) for name, value in left.buffers.items()}
+        gradient = added(left.gradient, right.gradient)
+        return JaxSums(left.loss + right.loss, left.weight + right.weight, gradient, buffers)
 
     def loss(self, sums: JaxSums) -> Loss:
         """See `Backend.loss`."""
-        return Loss(float(sums.loss), sums.weight)
+        return Loss(float(sums.loss), _number(sums.weight))
 
     def gradient_sums(self, sums: JaxSums) -> dict[str, int]:
         """See `Backend.gradient_sums`."""
-        arrays = {name: np.asarray(sums.gradients[name]) for name in self._shapes}
-        return {name: int(array.view(np.int32).sum(dtype=np.int64)) for name, array in arrays.items()}
+        bits = np.asarray(sums.gradient).view(np.int32)
+        return {each.name: int(bits[each.start : each.stop].sum(dtype=np.int64)) for each in self._layout.places}
 
-    def apply(self, state: JaxState, sums: JaxSums, rate: float) -> JaxState:
+    def sums_tensors(self, sums: JaxSums) -> dict[str, NDArray[Any]]:
+        """See `Backend.sums_tensors`."""
+        tensors = {"loss": sums.loss, "weight": sums.weight, "gradient": sums.gradient}
+        tensors |= {f"buffer/{name}": value for name, value in sums.buffers.items()}
+        return {name: np.asarray(tensor) for name, tensor in tensors.items()}
+
+    def load_sums(self, tensors: Tensors) -> JaxSums:
+        """See `Backend.load_sums`."""
+        weight = tensors["weight"]
+        buffers = {name.removeprefix("buffer/"): each for name, each in tensors.items() if name.startswith("buffer/")}
+        return JaxSums(
+            jnp.array(tensors["loss"]),
+            int(weight) if np.issubdtype(weight.dtype, np.integer) else jnp.array(weight),
+            jnp.array(tensors["gradient"]),
+            _copied(buffers),
+        )
+
+    def gradient_norms(self, sums: JaxSums) -> dict[str, float]:
+        """See `Backend.gradient_norms`."""
+        mean = np.asarray(sums.gradient).astype(np.float64) / _number(sums.weight)
+        return {name: float(np.sqrt((view * view).sum())) for name, view in self._layout.views(mean).items()}
+
+    def apply(self, state: TrainingState, sums: JaxSums, rate: float) -> TrainingState:
         """See `Backend.apply`."""
-        step = state.step + 1
-        model: dict[str, Array] = {}
-        moments: dict[str, dict[str, Array]] = {moment: {} for moment in state.moments}
-        for name in self._shapes:
-            old = {moment: arrays[name] for moment, arrays in state.moments.items()}
-            mean = _ROUNDED.divide(sums.gradients[name], sums.weight)
-            model[name], new = update(
-                self._optimizer, state.model[name], mean, old, rate=rate, step=step, rounded=_ROUNDED
-            )
-            for moment, array in new.items():
-                moments[moment][name] = array
-        return JaxState(step, model, moments)
+        new = next_state(state, sums.gradient, _number(sums.weight), self._recipe, rate)
+        return TrainingState(new.step, new.model, sums.buffers, new.moments, new.average)
 
-    def predict(self, state: JaxState, fields: Fields) -> Predictions:
+    def predict(self, state: TrainingState, fields: Fields) -> Predictions:
         """See `Backend.predict`."""
-        result, losses = self._predict(state.model, *_arrays(fields))
-        return Predictions(np.asarray(result), np.asarray(losses))
+        return self._program.predict(state.weights, state.buffers, fields)
 
-    def export(self, state: JaxState) -> dict[str, NDArray[Any]]:
+    def export(self, state: TrainingState) -> dict[str, NDArray[Any]]:
         """See `Backend.export`."""
-        moments = {moment: _numpy(arrays) for moment, arrays in state.moments.items()}
-        return to_tensors(state.step, _numpy(state.model), moments)
+        moments = {name: np.asarray(vector) for name, vector in state.moments.items()}
+        buffers = {name: np.asarray(value) for name, value in state.buffers.items()}
+        average = None if state.average is None else np.asarray(state.average)
+        return to_tensors(self._layout, TrainingState(state.step, np.asarray(state.model), buffers, moments, average))
 
-    def load(self, tensors: Tensors) -> JaxState:
+    def load(self, tensors: Tensors) -> TrainingState:
         """See `Backend.load`."""
-        step, model, moments = from_tensors(tensors, self._shapes, self._optimizer)
-        return JaxState(step, _copied(model), {moment: _copied(values) for moment, values in moments.items()})
+        read = from_tensors(tensors, self._layout, self._program.buffers, self._recipe)
+        average = None if read.average is None else jnp.array(read.average)
+        return TrainingState(
+            read.step, jnp.array(read.model), _copied(read.buffers), dict(_copied(read.moments)), average
+        )
 
 
-def _total_loss(model: Model, values: Mapping[str, Array], images: Array, labels: Array, kept: list[Array]) -> Array:
-    return record_losses(scores(model, values, images, kept), labels).sum()
+def _joined(name: str, left: Array, right: Array) -> Array:
+    """The mean of two shards' buffers; halved first, so that large values don't overflow and equal ones stay."""
+    if jnp.issubdtype(left.dtype, jnp.floating):
+        return left * 0.5 + right * 0.5
+    if not bool((left == right).all()):
+        raise InputError(
+            f"buffer {name!r} differs between shards, and {left.dtype} values have no mean",
+            hint="An integer buffer may count steps, but not depend on a shard's records.",
+        )
+    return left
 
 
-def _predictions(model: Model, values: Mapping[str, Array], images: Array, labels: Array) -> tuple[Array, Array]:
-    result = scores(model, values, images, ())
-    return result, record_losses(result, labels)
-
-
-def _arrays(fields: Fields) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Images uint8 (records, height, width) and labels int32 (records,)."""
-    return np.ascontiguousarray(fields["image"]), fields["label"].astype(np.int32)
+def _number(weight: int | Array) -> float:
+    return weight if isinstance(weight, int) else float(weight)
 
 
 def _copied(arrays: Tensors) -> dict[str, Array]:
     return {name: jnp.array(array, copy=True) for name, array in arrays.items()}
-
-
-def _numpy(arrays: Mapping[str, Array]) -> dict[str, NDArray[Any]]:
-    return {name: np.array(array, copy=True) for name, array in arrays.items()}
-
-
-# XLA turns a division by one number into a multiplication by its reciprocal, which rounds twice: so the number is
-# spread out first, by an operation of its own.
-_ROUNDED = Rounded(sqrt=jnp.sqrt, divide=lambda x, number: x / jnp.full_like(x, number))

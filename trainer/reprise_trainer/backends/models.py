@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,7 +43,20 @@ class Mlp:
     dropout: float
 
 
-Model = Cnn | Mlp
+BuiltIn = Cnn | Mlp
+
+
+@dataclass(frozen=True, slots=True)
+class Own:
+    """A user's model by two entry points `pkg.module:function`: `model(key, **options)` makes it, and
+    `loss(model, batch, key)` gives (sum of losses, weight). `options` holds what TOML can."""
+
+    model: str
+    loss: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+Model = BuiltIn | Own
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +71,7 @@ class Parameter:
     inputs: int
 
 
-def parameters(model: Model) -> tuple[Parameter, ...]:
+def parameters(model: BuiltIn) -> tuple[Parameter, ...]:
     """The model's parameters, in the order of the way of the data."""
     layers: list[Parameter] = []
     width, sizes = model.image[0] * model.image[1], model.hidden
@@ -74,7 +89,7 @@ def parameters(model: Model) -> tuple[Parameter, ...]:
     return tuple(layers)
 
 
-def initial_values(model: Model, seed: int) -> dict[str, NDArray[np.float32]]:
+def initial_values(model: BuiltIn, seed: int) -> dict[str, NDArray[np.float32]]:
     """Parameter name → initial value: weights uniform within sqrt(6 / inputs), biases 0.
 
     The bound is He's for ReLU (He et al., "Delving deep into rectifiers", 2015, as a uniform distribution). Each
@@ -91,12 +106,12 @@ def initial_values(model: Model, seed: int) -> dict[str, NDArray[np.float32]]:
     return values
 
 
-def hidden_widths(model: Model) -> tuple[int, ...]:
+def hidden_widths(model: BuiltIn) -> tuple[int, ...]:
     """Widths of the hidden dense layers, whose outputs dropout acts on."""
     return (model.hidden,) if isinstance(model, Cnn) else model.hidden
 
 
-def kept_by_dropout(model: Model, key: ShardKey, layer: int, records: int) -> NDArray[np.bool_]:
+def kept_by_dropout(model: BuiltIn, key: ShardKey, layer: int, records: int) -> NDArray[np.bool_]:
     """Which outputs of hidden dense layer `layer` (1, 2, …) a shard keeps; each goes with probability `model.dropout`.
 
     Drawn by our own generator, to 32 bits, so that every backend drops the same ones.
@@ -112,3 +127,9 @@ def kept_by_dropout(model: Model, key: ShardKey, layer: int, records: int) -> ND
 
 def _layer(name: str, shape: tuple[int, ...], inputs: int) -> list[Parameter]:
     return [Parameter(f"{name}.weight", shape, inputs), Parameter(f"{name}.bias", (shape[0],), 0)]
+
+
+def random_streams(model: BuiltIn) -> dict[str, str]:
+    """Stream of our generator → what it is keyed by."""
+    streams = {"initial": "seed, parameter name"}
+    return streams | ({"dropout": "seed, step, shard, layer"} if model.dropout > 0 else {})

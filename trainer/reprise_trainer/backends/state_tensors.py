@@ -3,19 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise_trainer.backends.interface import AdamW, Optimizer, Sgd, Tensors
+from reprise_trainer.backends.interface import AdamW, Optimizer, Recipe, Sgd, Tensors
+from reprise_trainer.backends.layout import Layout
 from reprise_trainer.errors import InputError
 
 STEP = "step"
+EMA = "ema"
 _MOMENTS: dict[type[Optimizer], tuple[str, ...]] = {Sgd: ("velocity",), AdamW: ("mean", "square")}
 
-Groups = Mapping[str, Mapping[str, NDArray[Any]]]
-"""Moment → parameter → tensor."""
+
+@dataclass(frozen=True, slots=True)
+class TrainingState:
+    """One immutable state: finished steps, parameters, moments (by name) and average as flat float32 vectors of the
+    framework (`layout` says what lies where), and the model's buffers by name. `average` is None without an EMA."""
+
+    step: int
+    model: Any
+    buffers: Mapping[str, Any]
+    moments: Mapping[str, Any]
+    average: Any = None
+
+    @property
+    def weights(self) -> Any:
+        """The parameters to evaluate: the averaged ones where there are."""
+        return self.model if self.average is None else self.average
 
 
 def moments_of(optimizer: Optimizer) -> tuple[str, ...]:
@@ -23,36 +40,49 @@ def moments_of(optimizer: Optimizer) -> tuple[str, ...]:
     return _MOMENTS[type(optimizer)]
 
 
-def to_tensors(step: int, model: Tensors, moments: Groups) -> dict[str, NDArray[Any]]:
-    """The tensors of a state: `step`, `model/<parameter>`, `optimizer/<moment>/<parameter>`. Nothing is copied."""
-    tensors: dict[str, NDArray[Any]] = {STEP: np.array(step, np.int64)}
-    tensors |= {f"model/{name}": value for name, value in model.items()}
-    for moment, values in moments.items():
-        tensors |= {f"optimizer/{moment}/{name}": value for name, value in values.items()}
+def to_tensors(layout: Layout, state: TrainingState) -> dict[str, NDArray[Any]]:
+    """The tensors of a state whose vectors and buffers are NumPy arrays. Nothing is copied, all are read-only."""
+    vectors = {"model": state.model} | {f"optimizer/{moment}": each for moment, each in state.moments.items()}
+    if state.average is not None:
+        vectors[EMA] = state.average
+    tensors = {f"{prefix}/{name}": view for prefix, v in vectors.items() for name, view in layout.views(v).items()}
+    tensors |= {f"buffer/{name}": np.asarray(value) for name, value in state.buffers.items()}
+    tensors[STEP] = np.array(state.step, np.int64)
+    for tensor in tensors.values():
+        tensor.flags.writeable = False
     return tensors
 
 
-def from_tensors(
-    tensors: Tensors, shapes: Mapping[str, tuple[int, ...]], optimizer: Optimizer
-) -> tuple[int, dict[str, NDArray[Any]], dict[str, dict[str, NDArray[Any]]]]:
-    """Step, parameters and moments in `tensors`. Nothing is copied.
+def from_tensors(tensors: Tensors, layout: Layout, buffers: Tensors, recipe: Recipe) -> TrainingState:
+    """The state in `tensors`, as NumPy arrays. Vectors are new memory; buffers are not copied.
 
     Args:
         tensors: as `to_tensors` gives them.
-        shapes: parameter name → shape.
-        optimizer: says which moments there are.
+        layout: the model's parameters.
+        buffers: the model's buffers, for their shapes and element types.
+        recipe: says which moments there are, and whether an average.
 
     Raises:
         InputError: a tensor is missing, unknown, or of another shape or element type.
     """
-    moments = moments_of(optimizer)
-    prefixes = ["model", *(f"optimizer/{moment}" for moment in moments)]
-    expected = {f"{prefix}/{name}": shape for prefix in prefixes for name, shape in shapes.items()}
+    moments = moments_of(recipe.optimizer)
+    prefixes = ["model", *(f"optimizer/{moment}" for moment in moments), *([EMA] if recipe.ema_decay else [])]
+    float32 = np.dtype(np.float32)
+    expected = {f"{prefix}/{name}": (float32, s) for prefix in prefixes for name, s in layout.shapes.items()}
+    expected |= {f"buffer/{name}": (value.dtype, value.shape) for name, value in buffers.items()}
     for name in sorted({STEP, *expected} ^ set(tensors)):
         raise InputError(f"the state's tensor {name!r} is {'unknown here' if name in tensors else 'missing'}")
-    for name, shape in expected.items():
-        if tensors[name].shape != shape or tensors[name].dtype != np.float32:
+    for name, (dtype, shape) in expected.items():
+        if tensors[name].shape != shape or tensors[name].dtype != dtype:
             found = f"{tensors[name].dtype} {tensors[name].shape}"
-            raise InputError(f"the state's tensor {name!r} is {found}, expected float32 {shape}")
-    model, *groups = [{name: tensors[f"{prefix}/{name}"] for name in shapes} for prefix in prefixes]
-    return int(tensors[STEP]), model, dict(zip(moments, groups, strict=True))
+            raise InputError(f"the state's tensor {name!r} is {found}, expected {dtype} {shape}")
+    vectors = {
+        prefix: layout.pack({name: tensors[f"{prefix}/{name}"] for name in layout.shapes}) for prefix in prefixes
+    }
+    return TrainingState(
+        step=int(tensors[STEP]),
+        model=vectors["model"],
+        buffers={name: tensors[f"buffer/{name}"] for name in buffers},
+        moments={moment: vectors[f"optimizer/{moment}"] for moment in moments},
+        average=vectors.get(EMA),
+    )

@@ -1,8 +1,4 @@
-"""PyTorch behind the backend interface.
-
-Gradients come from autograd, a shard at a time. The optimizers' arithmetic is ours (`update`), on plain tensors: no
-`alpha=`, `addcmul`, `lerp`, which may fuse a multiplication with an addition.
-"""
+"""PyTorch behind the backend interface: states of flat vectors, gradients from autograd, a shard at a time."""
 
 from __future__ import annotations
 
@@ -15,43 +11,38 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from reprise_trainer.backends.interface import Loss, Optimizer, Predictions, ShardKey, Tensors
-from reprise_trainer.backends.models import Model, parameters
-from reprise_trainer.backends.state_tensors import from_tensors, moments_of, to_tensors
-from reprise_trainer.backends.torch_models import record_losses, scores
-from reprise_trainer.backends.update import Rounded, update
+from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
+from reprise_trainer.backends.models import Model, Own
+from reprise_trainer.backends.state_tensors import TrainingState, from_tensors, moments_of, to_tensors
+from reprise_trainer.backends.torch_models import BuiltInProgram
+from reprise_trainer.backends.torch_own import OwnProgram
+from reprise_trainer.backends.torch_program import TorchProgram, Values
+from reprise_trainer.backends.torch_update import added, next_state
 from reprise_trainer.data.batches import Fields
-from reprise_trainer.errors import SystemFailureError
-
-
-@dataclass(frozen=True, slots=True)
-class TorchState:
-    """Step, parameters and optimizer tensors (moment → parameter → tensor); nothing in it is ever changed in place."""
-
-    step: int
-    model: Mapping[str, Tensor]
-    moments: Mapping[str, Mapping[str, Tensor]]
+from reprise_trainer.errors import InputError, SystemFailureError
 
 
 @dataclass(frozen=True, slots=True)
 class TorchSums:
-    """Sums over the records of one or more shards; `loss` is a float32 scalar tensor."""
+    """Sums over the records of one or more shards: scalar `loss`, `weight`, the flat `gradient`; and the shards' mean
+    `buffers`."""
 
     loss: Tensor
-    weight: int
-    gradients: tuple[Tensor, ...]
+    weight: int | Tensor
+    gradient: Tensor
+    buffers: Values
 
 
 class TorchBackend:
-    """The CPU backend on PyTorch, for one model and one optimizer."""
+    """The CPU backend on PyTorch, for one model and one recipe."""
 
     name = "torch"
     version = str(torch.__version__)
 
-    def __init__(self, model: Model, optimizer: Optimizer) -> None:
-        self._model = model
-        self._optimizer = optimizer
-        self._shapes = {each.name: each.shape for each in parameters(model)}
+    def __init__(self, model: Model, recipe: Recipe) -> None:
+        self._program: TorchProgram = OwnProgram(model) if isinstance(model, Own) else BuiltInProgram(model)
+        self._recipe = recipe
+        self._layout = self._program.layout
 
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
         """See `Backend.prepare`."""
@@ -75,83 +66,105 @@ class TorchBackend:
                     hint="The CPU or this build of torch cannot keep the profile; nothing was trained.",
                 )
 
-    def initial(self, values: Tensors) -> TorchState:
-        """See `Backend.initial`."""
-        model = _copied({name: values[name] for name in self._shapes})
-        moments = {
-            moment: {name: torch.zeros(shape) for name, shape in self._shapes.items()}
-            for moment in moments_of(self._optimizer)
-        }
-        return TorchState(0, model, moments)
+    def random_streams(self) -> dict[str, str]:
+        """See `Backend.random_streams`."""
+        return self._program.random_streams()
 
-    def shard_sums(self, state: TorchState, fields: Fields, key: ShardKey) -> TorchSums:
+    def aliases(self) -> dict[str, str]:
+        """See `Backend.aliases`."""
+        return self._program.aliases()
+
+    def initial(self, seed: int) -> TrainingState:
+        """See `Backend.initial`."""
+        values, buffers = self._program.initial(seed)
+        model = torch.from_numpy(self._layout.pack(values))
+        moments = {moment: torch.zeros_like(model) for moment in moments_of(self._recipe.optimizer)}
+        average = None if self._recipe.ema_decay is None else model
+        return TrainingState(0, model, _copied(buffers), moments, average)
+
+    def shard_sums(self, state: TrainingState, fields: Fields, key: ShardKey) -> TorchSums:
         """See `Backend.shard_sums`."""
-        model = {name: value.detach().requires_grad_() for name, value in state.model.items()}
-        images, labels = _tensors(fields)
-        loss = record_losses(scores(self._model, model, images, key), labels).sum()
-        gradients = torch.autograd.grad(loss, tuple(model.values()))
-        return TorchSums(loss.detach(), len(labels), gradients)
+        done = self._program.shard(self._layout.views(state.model), state.buffers, fields, key)
+        gradient = torch.zeros_like(state.model)
+        for place, found in zip(self._layout.places, done.gradients, strict=True):
+            gradient[place.start : place.stop].view(place.shape).copy_(found)
+        return TorchSums(done.loss, done.weight, gradient, done.buffers)
 
     def add(self, left: TorchSums, right: TorchSums) -> TorchSums:
         """See `Backend.add`."""
-        gradients = tuple(a + b for a, b in zip(left.gradients, right.gradients, strict=True))
-        return TorchSums(left.loss + right.loss, left.weight + right.weight, gradients)
+        buffers = {name: _joined(name, value, right.buffers[name]) for name, value in left.buffers.items()}
+        gradient = added(left.gradient, right.gradient)
+        return TorchSums(left.loss + right.loss, left.weight + right.weight, gradient, buffers)
 
     def loss(self, sums: TorchSums) -> Loss:
         """See `Backend.loss`."""
-        return Loss(float(sums.loss), sums.weight)
+        return Loss(float(sums.loss), _number(sums.weight))
 
     def gradient_sums(self, sums: TorchSums) -> dict[str, int]:
         """See `Backend.gradient_sums`."""
-        return {
-            name: int(gradient.contiguous().view(torch.int32).sum(dtype=torch.int64))
-            for name, gradient in zip(self._shapes, sums.gradients, strict=True)
-        }
+        bits = sums.gradient.view(torch.int32)
+        totals = [bits[place.start : place.stop].sum(dtype=torch.int64) for place in self._layout.places]
+        return dict(zip(self._layout.shapes, torch.stack(totals).tolist(), strict=True))
 
-    def apply(self, state: TorchState, sums: TorchSums, rate: float) -> TorchState:
+    def sums_tensors(self, sums: TorchSums) -> dict[str, NDArray[Any]]:
+        """See `Backend.sums_tensors`."""
+        tensors = {"loss": sums.loss, "weight": torch.as_tensor(sums.weight), "gradient": sums.gradient}
+        tensors |= {f"buffer/{name}": value for name, value in sums.buffers.items()}
+        return {name: tensor.numpy() for name, tensor in tensors.items()}
+
+    def load_sums(self, tensors: Tensors) -> TorchSums:
+        """See `Backend.load_sums`."""
+        found = {name: torch.from_numpy(np.array(array)) for name, array in tensors.items()}
+        weight = found["weight"] if found["weight"].is_floating_point() else int(found["weight"])
+        buffers = {name.removeprefix("buffer/"): each for name, each in found.items() if name.startswith("buffer/")}
+        return TorchSums(found["loss"], weight, found["gradient"], buffers)
+
+    def gradient_norms(self, sums: TorchSums) -> dict[str, float]:
+        """See `Backend.gradient_norms`."""
+        mean = sums.gradient.double() / _number(sums.weight)
+        return {name: float(view.norm()) for name, view in self._layout.views(mean).items()}
+
+    def apply(self, state: TrainingState, sums: TorchSums, rate: float) -> TrainingState:
         """See `Backend.apply`."""
-        step = state.step + 1
-        model: dict[str, Tensor] = {}
-        moments: dict[str, dict[str, Tensor]] = {moment: {} for moment in state.moments}
-        for (name, value), gradient in zip(state.model.items(), sums.gradients, strict=True):
-            old = {moment: tensors[name] for moment, tensors in state.moments.items()}
-            mean = _ROUNDED.divide(gradient, sums.weight)
-            model[name], new = update(self._optimizer, value, mean, old, rate=rate, step=step, rounded=_ROUNDED)
-            for moment, tensor in new.items():
-                moments[moment][name] = tensor
-        return TorchState(step, model, moments)
-
-    def predict(self, state: TorchState, fields: Fields) -> Predictions:
-        """See `Backend.predict`."""
-        images, labels = _tensors(fields)
         with torch.no_grad():
-            result = scores(self._model, state.model, images, None)
-            return Predictions(result.numpy(), record_losses(result, labels).numpy())
+            new = next_state(state, sums.gradient, _number(sums.weight), self._recipe, rate)
+        return TrainingState(new.step, new.model, sums.buffers, new.moments, new.average)
 
-    def export(self, state: TorchState) -> dict[str, NDArray[Any]]:
+    def predict(self, state: TrainingState, fields: Fields) -> Predictions:
+        """See `Backend.predict`."""
+        with torch.no_grad():
+            return self._program.predict(self._layout.views(state.weights), state.buffers, fields)
+
+    def export(self, state: TrainingState) -> dict[str, NDArray[Any]]:
         """See `Backend.export`."""
-        moments = {moment: _arrays(values) for moment, values in state.moments.items()}
-        return to_tensors(state.step, _arrays(state.model), moments)
+        moments = {name: vector.numpy() for name, vector in state.moments.items()}
+        buffers = {name: value.numpy() for name, value in state.buffers.items()}
+        average = None if state.average is None else state.average.numpy()
+        return to_tensors(self._layout, TrainingState(state.step, state.model.numpy(), buffers, moments, average))
 
-    def load(self, tensors: Tensors) -> TorchState:
+    def load(self, tensors: Tensors) -> TrainingState:
         """See `Backend.load`."""
-        step, model, moments = from_tensors(tensors, self._shapes, self._optimizer)
-        return TorchState(step, _copied(model), {moment: _copied(values) for moment, values in moments.items()})
+        read = from_tensors(tensors, self._layout, self._program.buffers, self._recipe)
+        moments = {name: torch.from_numpy(vector) for name, vector in read.moments.items()}
+        average = None if read.average is None else torch.from_numpy(read.average)
+        return TrainingState(read.step, torch.from_numpy(read.model), _copied(read.buffers), moments, average)
 
 
-def _arrays(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
-    return {name: tensor.numpy().copy() for name, tensor in tensors.items()}
+def _joined(name: str, left: Tensor, right: Tensor) -> Tensor:
+    """The mean of two shards' buffers; halved first, so that large values don't overflow and equal ones stay."""
+    if left.is_floating_point():
+        return left * 0.5 + right * 0.5
+    if not torch.equal(left, right):
+        raise InputError(
+            f"buffer {name!r} differs between shards, and {left.dtype} values have no mean",
+            hint="An integer buffer may count steps, but not depend on a shard's records.",
+        )
+    return left
+
+
+def _number(weight: int | Tensor) -> float:
+    return weight if isinstance(weight, int) else float(weight)
 
 
 def _copied(arrays: Tensors) -> dict[str, Tensor]:
-    return {name: torch.from_numpy(array.copy()) for name, array in arrays.items()}
-
-
-def _tensors(fields: Fields) -> tuple[Tensor, Tensor]:
-    """Images uint8 (records, height, width) and labels int64 (records,)."""
-    return torch.from_numpy(np.ascontiguousarray(fields["image"])), torch.from_numpy(fields["label"].astype(np.int64))
-
-
-# float32 sqrt goes through a vector library that does not round exactly and differs between CPU makers; float64 sqrt
-# followed by one narrowing is the same everywhere, and rounded exactly.
-_ROUNDED = Rounded(sqrt=lambda x: x.double().sqrt().float(), divide=lambda x, number: x / number)
+    return {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}

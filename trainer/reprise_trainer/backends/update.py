@@ -1,20 +1,25 @@
-"""One step of an optimizer on one parameter, in arithmetic that every backend shares.
+"""One step of an optimizer, in arithmetic that every backend shares.
 
 Plain operations in a fixed order, one rounding each: no fused multiply-add, since then the bits would depend on the
-instruction set. A backend must run them one by one (PyTorch does; JAX does outside `jit`), so that the same gradients
-give the same weights and optimizer tensors in each.
+instruction set, and subnormal numbers count as zero (XLA on CPUs can do no other). A backend must keep to that, so that
+the same gradients give the same weights and optimizer tensors in each. All is element by element: how a vector is cut
+changes nothing.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from reprise_trainer.backends.interface import AdamW, Optimizer, Sgd
 
 Array = Any
-"""A framework's float32 array: it has + - * / with arrays of its kind, and + - * with numbers, each rounded once."""
+"""A framework's float32 vector: it has + - * / with its kind, and + - * with numbers, each rounded once."""
+
+ROW = 1 << 15
+"""Elements of a row in `squared_length`; also how many PyTorch computes without handing any to another thread."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,39 +28,80 @@ class Rounded:
     once and exactly."""
 
     sqrt: Callable[[Array], Array]
-    divide: Callable[[Array, float], Array]
+    divide: Callable[[Array, Any], Array]
+
+
+class SgdNumbers(NamedTuple):
+    """The numbers of one step of `Sgd`."""
+
+    momentum: float
+    decay: float
+    rate: float
+
+
+class AdamWNumbers(NamedTuple):
+    """The numbers of one step of `AdamW`: betas and what they leave, bias corrections, and the shares of value and
+    change that go."""
+
+    beta1: float
+    rest1: float
+    beta2: float
+    rest2: float
+    correction1: float
+    correction2: float
+    epsilon: float
+    shrink: float
+    rate: float
+
+
+Numbers = SgdNumbers | AdamWNumbers
+
+
+def numbers_of(optimizer: Optimizer, rate: float, step: int) -> Numbers:
+    """The numbers of the step after which `step` steps are done (1, 2, …), in float64; a backend rounds each once."""
+    match optimizer:
+        case Sgd(momentum, decay):
+            return SgdNumbers(momentum, decay, rate)
+        case AdamW(beta1, beta2, epsilon, decay):
+            corrections = (1.0 - integer_power(beta1, step), 1.0 - integer_power(beta2, step))
+            return AdamWNumbers(beta1, 1.0 - beta1, beta2, 1.0 - beta2, *corrections, epsilon, rate * decay, rate)
 
 
 def update(
-    optimizer: Optimizer,
-    value: Array,
-    gradient: Array,
-    old: Mapping[str, Array],
-    *,
-    rate: float,
-    step: int,
-    rounded: Rounded,
+    numbers: Numbers, value: Array, gradient: Array, old: Mapping[str, Array], rounded: Rounded
 ) -> tuple[Array, dict[str, Array]]:
-    """One parameter's new value and moments.
+    """New values and moments.
 
     Args:
-        optimizer: the rule.
+        numbers: of this step; numbers of the framework, or Python's.
         value, gradient: of the same shape; the gradient is that of the mean loss.
-        old: moment → tensor, before the step.
-        rate: learning rate of this step.
-        step: steps done after this one (1, 2, …).
+        old: moment → vector, before the step.
         rounded: the framework's own way to a square root and a quotient.
     """
-    match optimizer:
-        case Sgd(momentum, decay):
+    match numbers:
+        case SgdNumbers(momentum, decay, rate):
             velocity = old["velocity"] * momentum + gradient + value * decay
             return value - velocity * rate, {"velocity": velocity}
-        case AdamW(beta1, beta2, epsilon, decay):
-            mean = old["mean"] * beta1 + gradient * (1.0 - beta1)
-            square = old["square"] * beta2 + (gradient * gradient) * (1.0 - beta2)
-            root = rounded.sqrt(rounded.divide(square, 1.0 - integer_power(beta2, step)))
-            change = rounded.divide(mean, 1.0 - integer_power(beta1, step)) / (root + epsilon)
-            return value - value * (rate * decay) - change * rate, {"mean": mean, "square": square}
+        case AdamWNumbers(beta1, rest1, beta2, rest2, correction1, correction2, epsilon, shrink, rate):
+            mean = old["mean"] * beta1 + gradient * rest1
+            square = old["square"] * beta2 + (gradient * gradient) * rest2
+            root = rounded.sqrt(rounded.divide(square, correction2))
+            change = rounded.divide(mean, correction1) / (root + epsilon)
+            return value - value * shrink - change * rate, {"mean": mean, "square": square}
+
+
+def averaged(average: Array, value: Array, kept: Any, rest: Any) -> Array:
+    """The moving average of the weights one step later: `kept` of the old one, `rest` of the new value."""
+    return average * kept + value * rest
+
+
+def clip_factor(squared_length: float, limit: float) -> float:
+    """What the gradient is multiplied by, so that it is at most `limit` long; 1.0 where it is that already.
+
+    The square root is Python's, in float64: IEEE 754 asks for its exact rounding, so no library decides its bits.
+    """
+    length = math.sqrt(squared_length) if squared_length >= 0 else squared_length  # not a number stays so
+    return limit / length if length > limit else 1.0
 
 
 def integer_power(base: float, exponent: int) -> float:

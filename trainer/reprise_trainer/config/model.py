@@ -1,12 +1,13 @@
-"""`[model]`: one of the built-in models, chosen by `kind`."""
+"""`[model]`: one of the built-in models, or your own; chosen by `kind`."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from reprise_trainer.config.section import Section
+from reprise_trainer.entry_point import PATTERN
 
 
 class CnnSection(Section):
@@ -24,3 +25,16 @@ class MlpSection(Section):
         max_length=16, description="Widths of the hidden dense layers."
     )
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of hidden values dropped in training.")
+
+
+class OwnSection(Section):
+    kind: Literal["own"]
+    model: str = Field(
+        pattern=PATTERN,
+        description="Your function `package.module:function`, called with a key and the options; makes the model.",
+    )
+    loss: str = Field(
+        pattern=PATTERN,
+        description="Your function `loss(model, batch, key)`; gives the sum of the losses and the weight.",
+    )
+    options: dict[str, Any] = Field(default={}, description="A table of your own, passed on to `model` by name.")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise_trainer.backends.interface import Backend, State
+from reprise_trainer.backends.interface import WEIGHT, Backend, Predictions, State
 from reprise_trainer.data.batches import Column
 from reprise_trainer.evaluation.fairness import Fairness, judge_fairness
 from reprise_trainer.evaluation.metrics import METRICS
@@ -44,11 +44,14 @@ class Evaluation:
 
     def metrics(self) -> dict[str, str | int]:
         """The values for a record: counts as integers, the accuracy in decimals for people, all else as hex floats."""
+        loss = {"loss": self.tally.loss.hex()}
+        if not self.tally.total:  # a user's model says its loss alone
+            return {**loss}
         return {
             "accuracy": f"{self.accuracy:.4f}",
             "correct": self.tally.correct,
             "total": self.tally.total,
-            "loss": self.tally.loss.hex(),
+            **loss,
             **{name: value.hex() for name, value in self.values.items() if name not in ("accuracy", "log_loss")},
         }
 
@@ -75,12 +78,12 @@ def evaluate(
     """Evaluate `state` on the first `records` records of a split, in order.
 
     Every batch has `batch_size` records, since a matrix product's order of additions depends on its shape; the last is
-    padded with record 0, whose results there are dropped. Counts are integers and losses are added exactly, so the
+    padded with record 0, which weighs nothing there. Counts are integers and losses are added exactly, so the
     order of records doesn't matter.
 
     Args:
         columns: field name → column of the split.
-        classes: how many there are.
+        classes: how many there are; 0 where only losses are asked for.
         metrics: names from `METRICS`.
         group: the column whose values are compared; None compares nothing.
     """
@@ -90,19 +93,24 @@ def evaluate(
         count = min(batch_size, records - start)
         numbers[count:] = 0
         fields = {name: column.take(numbers) for name, column in columns.items()}
+        fields[WEIGHT] = (np.arange(batch_size) < count).astype(np.float32)
         found = backend.predict(state, fields)
-        labels, scores, losses = fields["label"][:count], found.scores[:count], found.losses[:count]
-        whole.add(labels, scores, losses)
+        _add(whole, found, slice(count))
         if group is not None:
-            _add_to_groups(groups, fields[group.column][:count], classes, labels, scores, losses)
+            values = fields[group.column][:count]
+            for value in np.unique(values):
+                mine = np.flatnonzero(values == value)
+                _add(groups.setdefault(int(value), Tally(classes)), found, mine)
     fairness = None
     if group is not None:
         fairness = judge_fairness(group.column, {group.name(value): tally for value, tally in groups.items()})
     return Evaluation(whole, {name: METRICS[name](whole) for name in metrics}, fairness)
 
 
-def _add_to_groups(groups: dict[int, Tally], values: NDArray[np.generic], classes: int, *columns: NDArray[Any]) -> None:
-    for value in np.unique(values):
-        mine = values == value
-        labels, scores, losses = (column[mine] for column in columns)
-        groups.setdefault(int(value), Tally(classes)).add(labels, scores, losses)
+def _add(tally: Tally, found: Predictions, records: slice | NDArray[np.intp]) -> None:
+    """Add some of a batch's records to `tally`. A user's model gives one row a batch, which counts as it is."""
+    if found.scores is None or found.labels is None:
+        tally.add_losses(found.losses, found.weights)
+        return
+    tally.add_losses(found.losses[records], found.weights[records])
+    tally.add(found.labels[records].reshape(-1), found.scores[records].reshape(-1, found.scores.shape[-1]))

@@ -12,8 +12,8 @@ from reprise_trainer.errors import InputError
 from reprise_trainer.evaluation.evaluate import Evaluation, Group, evaluate
 from reprise_trainer.evaluation.privacy import membership_risk
 
-LABEL = "label"
-"""The field that holds a record's class."""
+CLASSES = ("label", "tokens")
+"""The fields whose classes a model predicts: a record's class, a text's next token."""
 
 
 def judge(
@@ -32,7 +32,7 @@ def judge(
     found = _evaluate(section, source, backend, state, section.split, group=_group(section, source))
     if not section.membership:
         return found
-    members = _evaluate(section, source, backend, state, trained_on, at_most=found.tally.total)
+    members = _evaluate(section, source, backend, state, trained_on, at_most=len(found.tally.losses))
     return replace(found, membership=membership_risk(members.tally.losses, found.tally.losses))
 
 
@@ -53,7 +53,7 @@ def _evaluate(
         open_columns(source, split),
         records=min(records, at_most or records),
         batch_size=section.batch_size,
-        classes=len(source.snapshot.field(LABEL).classes or ()),
+        classes=max((len(each.classes or ()) for each in source.snapshot.fields if each.name in CLASSES), default=0),
         metrics=tuple(section.metrics),
         group=group,
     )

@@ -18,24 +18,30 @@ class Tally:
     `confusion[i, j]` counts records of class i that were taken for class j: int64 (classes, classes). `ranks[k]` counts
     records whose own class has k classes with a higher score: int64 (classes,). A record is taken for its first class
     of the highest score, and among equal scores the earlier class counts as higher.
+    `losses` are sums, `weights` what they weigh.
     """
 
     classes: int
     confusion: Counts = field(init=False)
     ranks: Counts = field(init=False)
     losses: list[float] = field(init=False, default_factory=list)
+    weights: list[float] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.confusion = np.zeros((self.classes, self.classes), np.int64)
         self.ranks = np.zeros(self.classes, np.int64)
 
-    def add(self, labels: NDArray[np.generic], scores: NDArray[np.float32], losses: NDArray[np.float32]) -> None:
-        """Count some records.
+    def add_losses(self, losses: NDArray[np.float32], weights: NDArray[np.float32]) -> None:
+        """Count some losses: sums, and what each sum weighs (records, tokens); both of one shape (n,)."""
+        self.losses += losses.tolist()
+        self.weights += weights.tolist()
+
+    def add(self, labels: NDArray[np.generic], scores: NDArray[np.float32]) -> None:
+        """Count some records, or a language model's tokens.
 
         Args:
             labels: integers (records,), the true classes.
             scores: (records, classes).
-            losses: (records,).
         """
         truth = labels.astype(np.int64)
         np.add.at(self.confusion, (truth, scores.argmax(axis=1)), 1)
@@ -43,7 +49,6 @@ class Tally:
         earlier = np.arange(self.classes) < truth[:, None]
         higher = ((scores > own) | ((scores == own) & earlier)).sum(axis=1)
         self.ranks += np.bincount(higher, minlength=self.classes)
-        self.losses += losses.tolist()
 
     @property
     def total(self) -> int:
@@ -57,5 +62,6 @@ class Tally:
 
     @property
     def loss(self) -> float:
-        """Mean loss, its sum added exactly and rounded once; 0 records have a mean of NaN."""
-        return math.fsum(self.losses) / len(self.losses) if self.losses else math.nan
+        """Mean loss, both sums added exactly and rounded once; 0 records have a mean of NaN."""
+        weight = math.fsum(self.weights)
+        return math.fsum(self.losses) / weight if weight else math.nan

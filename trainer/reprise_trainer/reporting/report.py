@@ -44,7 +44,11 @@ def markdown(record: RunRecord) -> str:
     """What `report.md` holds."""
     resources, metrics = record.resources, record.metrics
     rows = [
-        ("accuracy", f"{metrics['accuracy']} ({metrics['correct']} of {metrics['total']})"),
+        *(
+            [("accuracy", f"{metrics['accuracy']} ({metrics['correct']} of {metrics['total']})")]
+            if "accuracy" in metrics
+            else []
+        ),
         ("mean loss", f"{float.fromhex(str(metrics['loss'])):.4f} (`{metrics['loss']}`)"),
         ("image", f"`{record.image.digest}`"),
         ("snapshot", f"{record.snapshot_name}, `{record.snapshot}`"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Sgd
-from reprise_trainer.backends.models import Cnn, Mlp, Model
-from reprise_trainer.config.data import MadeData, StoreSection, places
-from reprise_trainer.config.model import CnnSection
+from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Recipe, Sgd
+from reprise_trainer.backends.models import Cnn, Mlp, Model, Own
+from reprise_trainer.config.data import DataSection
+from reprise_trainer.config.model import CnnSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.read import RunConfig
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
@@ -29,7 +29,7 @@ class Plan:
     learning_rate: float
     rate_falls: bool
     model: Model
-    optimizer: Optimizer
+    recipe: Recipe
 
     def rate(self, step: int) -> float:
         """The learning rate of `step` (0, 1, …): at most two rounded operations, no mathematical library."""
@@ -43,7 +43,7 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         RefusedError: the snapshot was made from another artifact than the configuration names.
         InputError: the snapshot lacks a split or a field.
     """
-    _require_provenance(config.data, source)
+    _require_provenance(config.data, source.snapshot)
     steps = config.train.total_steps(source.snapshot.split(TRAIN_SPLIT).records)
     return Plan(
         seed=config.run.seed,
@@ -54,12 +54,12 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         learning_rate=config.train.optimizer.lr,
         rate_falls=config.train.optimizer.schedule == "linear",
         model=_model(config, source.snapshot),
-        optimizer=_optimizer(config.train.optimizer),
+        recipe=Recipe(_optimizer(config.train.optimizer)),
     )
 
 
 def make_backend(name: str, plan: Plan) -> Backend:
-    """The backend called `name`, for the plan's model and optimizer. Loads the framework: set the profile before.
+    """The backend called `name`, for the plan's model and recipe. Loads the framework: set the profile before.
 
     Raises:
         SystemFailureError: the image does not hold the framework, or it does not run on this CPU.
@@ -78,36 +78,33 @@ def make_backend(name: str, plan: Plan) -> Backend:
 def _torch(plan: Plan) -> Backend:
     from reprise_trainer.backends.torch_backend import TorchBackend
 
-    return TorchBackend(plan.model, plan.optimizer)
+    return TorchBackend(plan.model, plan.recipe)
 
 
 def _jax(plan: Plan) -> Backend:
     from reprise_trainer.backends.jax_backend import JaxBackend
 
-    return JaxBackend(plan.model, plan.optimizer)
+    return JaxBackend(plan.model, plan.recipe)
 
 
 _BACKENDS: Mapping[str, Callable[[Plan], Backend]] = {"torch": _torch, "jax": _jax}
 
 
-def _require_provenance(data: MadeData | StoreSection, source: OpenSnapshot) -> None:
-    if isinstance(data, StoreSection):
-        if data.snapshot != source.digest:
-            raise RefusedError(f"the snapshot is {source.digest}, the configuration names {data.snapshot}")
-        return
-    found, named = {each.sha256 for each in source.snapshot.sources}, {place.sha256 for place in places(data)}
-    if found != named:
-        made = ", ".join(f"{each.artifact} (sha256 {each.sha256})" for each in source.snapshot.sources)
+def _require_provenance(data: DataSection, snapshot: Snapshot) -> None:
+    found = (snapshot.provenance.artifact, snapshot.provenance.sha256)
+    if found != (data.artifact, data.sha256):
         raise RefusedError(
-            f"snapshot {source.snapshot.name!r} was made from {made}, the configuration names "
-            + ", ".join(f"{place.artifact or place.file} (sha256 {place.sha256})" for place in places(data))
+            f"snapshot {snapshot.name!r} was made from {found[0]} (sha256 {found[1]}), "
+            f"the configuration names {data.artifact} (sha256 {data.sha256})"
         )
 
 
 def _model(config: RunConfig, snapshot: Snapshot) -> Model:
+    section = config.model
+    if isinstance(section, OwnSection):
+        return Own(section.model, section.loss, section.options)
     height, width = snapshot.field("image").shape
     classes = len(snapshot.field("label").classes or ())
-    section = config.model
     if isinstance(section, CnnSection):
         return Cnn((height, width), classes, tuple(section.channels), section.hidden, section.dropout)
     return Mlp((height, width), classes, tuple(section.hidden), section.dropout)

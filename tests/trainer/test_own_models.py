@@ -1,0 +1,293 @@
+"""A user's own model: the three examples, the contract of sums and weights, buffers, and random streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.trainer.conftest import CONFIG
+
+from reprise_trainer.backends.interface import WEIGHT, AdamW, Backend, Recipe, ShardKey, State
+from reprise_trainer.backends.models import Own
+from reprise_trainer.config.read import read_config
+from reprise_trainer.data.batches import Batches
+from reprise_trainer.data.snapshot import OpenSnapshot
+from reprise_trainer.errors import InputError
+from reprise_trainer.evaluation.judged import judge
+from reprise_trainer.training.loop import first_state, steps
+from reprise_trainer.training.plan import Plan, make_backend, make_plan
+from reprise_trainer.training.state_digest import state_digest
+from reprise_trainer.training.tree import tree_sum
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+RECIPE = Recipe(AdamW(0.9, 0.999, 1e-8, 0.0))
+KINDS = {"torch_model": "torch", "nnx_model": "jax", "equinox_model": "jax"}
+
+
+@pytest.fixture(autouse=True)
+def importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(EXAMPLES / "own")
+    torch.set_num_threads(1)
+
+
+def plan(own: Own, shards: int = 4) -> Plan:
+    return Plan(1, 6, 32, shards, 6, 0.01, False, own, RECIPE)
+
+
+def example(name: str, **options: Any) -> tuple[Plan, Backend]:
+    asked = plan(Own(f"{name}:model", f"{name}:loss", options))
+    return asked, make_backend(KINDS[name], asked)
+
+
+def here(model: str, loss: str, backend: str = "torch", **options: Any) -> tuple[Plan, Backend]:
+    asked = plan(Own(f"{__name__}:{model}", f"{__name__}:{loss}", options))
+    return asked, make_backend(backend, asked)
+
+
+def trained(asked: Plan, backend: Backend, batches: Batches, **kwargs: Any) -> State:
+    *_, last = steps(asked, backend, batches, first_state(asked, backend), 0, **kwargs)
+    return last.state
+
+
+@pytest.fixture
+def batches(snapshot: OpenSnapshot) -> Batches:
+    return Batches(snapshot, "train", seed=1, batch_size=32)
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_the_examples_have_twenty_lines(name: str) -> None:
+    lines = (EXAMPLES / "own" / f"{name}.py").read_text().splitlines()
+    assert len([line for line in lines if line.strip()]) <= 20
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_an_example_gives_the_same_bits_again_with_other_workers_and_after_a_resume(
+    name: str, batches: Batches, snapshot: OpenSnapshot
+) -> None:
+    asked, backend = example(name)
+    whole = list(steps(asked, backend, batches, first_state(asked, backend), 0))
+    again, other = example(name)
+    threads = trained(again, other, batches, workers=3)
+    assert state_digest(other.export(threads)) == state_digest(backend.export(whole[-1].state))
+
+    saved = {each: value.copy() for each, value in backend.export(whole[2].state).items()}
+    *_, resumed = steps(asked, other, batches, other.load(saved), 3)
+    assert state_digest(other.export(resumed.state)) == state_digest(backend.export(whole[-1].state))
+    assert whole[-1].loss < whole[0].loss
+
+    section = read_config(CONFIG.encode(), where="test").evaluate
+    one, two = (judge(section, snapshot, backend, whole[-1].state, trained_on="train") for _ in range(2))
+    assert one.metrics() == two.metrics() and 0 < one.tally.loss < 10
+
+
+def test_the_example_s_configuration_makes_its_plan(snapshot: OpenSnapshot) -> None:
+    text = CONFIG[: CONFIG.index("[model]")] + "[model]\nkind = 'own'\nmodel = 'torch_model:model'\n"
+    text += "loss = 'torch_model:loss'\noptions = { width = 8 }\n" + CONFIG[CONFIG.index("[train]") :]
+    asked = make_plan(read_config(text.encode(), where="test"), snapshot)
+    assert asked.model == Own("torch_model:model", "torch_model:loss", {"width": 8})
+    state = make_backend("torch", asked).initial(1)
+    assert make_backend("torch", asked).export(state)["model/0.weight"].shape == (8, 1, 3, 3)
+    real = read_config((EXAMPLES / "own-torch.toml").read_bytes(), where="own-torch.toml")
+    assert real.model.kind == "own"
+
+
+# One division, after the tree. Sequences of 1, 2, 9 and 20 tokens in four shards, all of loss 1, 2, 3, 4 a token.
+
+LENGTHS = np.array([1, 2, 9, 20])
+
+
+def tokens_model(key: Any) -> torch.nn.Module:
+    return torch.nn.Linear(1, 1, bias=False)
+
+
+def tokens_loss(model: Any, batch: Any, key: Any) -> tuple[Any, Any]:
+    mask = batch["mask"].float()
+    losses = model(batch["loss"].unsqueeze(-1)).squeeze(-1)
+    return (losses * mask).sum(), mask.sum()
+
+
+def token_shards() -> list[dict[str, Any]]:
+    mask = np.arange(20) < LENGTHS[:, None]
+    losses = np.repeat(np.arange(1.0, 5.0, dtype=np.float32)[:, None], 20, axis=1)
+    return [{"mask": mask[i : i + 1], "loss": losses[i : i + 1]} for i in range(4)]
+
+
+def test_the_mean_of_a_masked_batch_is_not_the_mean_of_its_shards_means() -> None:
+    _, backend = here("tokens_model", "tokens_loss")
+    state = backend.initial(1)
+    tensors = {**backend.export(state), "model/weight": np.ones((1, 1), np.float32)}
+    state = backend.load(tensors)
+    parts = [backend.shard_sums(state, shard, ShardKey(1, 0, i)) for i, shard in enumerate(token_shards())]
+    whole = backend.loss(tree_sum(parts, backend.add))
+    assert whole.mean == (1 * 1 + 2 * 2 + 9 * 3 + 20 * 4) / 32 == 3.5
+    assert sum(backend.loss(part).mean for part in parts) / 4 == 2.5
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_records_of_weight_0_only_pad_a_shard(name: str, batches: Batches) -> None:
+    _, backend = example(name)
+    state, fields = backend.initial(1), batches.batch(0).fields
+    weight = (np.arange(32) < 20).astype(np.float32)
+    padded = {each: value.copy() for each, value in fields.items()} | {WEIGHT: weight}
+    other = {each: value.copy() for each, value in padded.items()}
+    other["label"][20:] = 0
+    one, two = (backend.loss(backend.shard_sums(state, each, ShardKey(1, 0, 0))) for each in (padded, other))
+    assert one == two and one.weight == 20
+
+
+def wrong_loss(model: Any, batch: Any, key: Any) -> Any:
+    return model(batch["image"].flatten(1) / 255).mean(dim=1)
+
+
+def classes_model(key: Any) -> torch.nn.Module:
+    return torch.nn.Linear(784, 10)
+
+
+def test_a_loss_that_is_no_sum_and_weight_is_refused(batches: Batches) -> None:
+    asked, backend = here("classes_model", "wrong_loss")
+    with pytest.raises(InputError, match=r"wrong_loss must return \(sum of losses, weight\)"):
+        trained(asked, backend, batches)
+
+
+@pytest.mark.parametrize("name", ["missing_module:model", "torch_model:missing"])
+def test_an_entry_point_that_is_not_there_is_named(name: str) -> None:
+    with pytest.raises(InputError, match=f"model.model: '{name}' cannot be loaded"):
+        make_backend("torch", plan(Own(name, "torch_model:loss")))
+
+
+# Buffers: a shard's statistics start from the state's, and the next state has the shards' mean.
+
+
+def test_batch_normalisation_is_per_shard_and_its_statistics_are_averaged(batches: Batches) -> None:
+    _, backend = example("torch_model", width=4)
+    state, batch = backend.initial(1), batches.batch(0)
+    import torch_model
+
+    found = {name.removeprefix("model/"): value for name, value in backend.export(state).items()}
+    expected = []
+    for index in range(4):
+        module = torch_model.model(0, width=4)
+        with torch.no_grad():
+            for name, parameter in module.named_parameters():
+                parameter.copy_(torch.from_numpy(found[name].copy()))
+        shard = {name: torch.from_numpy(value) for name, value in batch.shard(index, 4).items()}
+        torch_model.loss(module, {**shard, WEIGHT: torch.ones(8)}, 0)
+        expected.append(module[1].running_var.numpy())
+    parts = [backend.shard_sums(state, batch.shard(index, 4), ShardKey(1, 0, index)) for index in range(4)]
+    after = backend.export(backend.apply(state, tree_sum(parts, backend.add), 0.01))
+    mean = ((expected[0] + expected[1]) + (expected[2] + expected[3])) / np.float32(4)
+    np.testing.assert_array_equal(after["buffer/1.running_var"], mean)
+    assert after["buffer/1.num_batches_tracked"] == 1
+
+
+class Counting(torch.nn.Module):
+    """Counts bright records, which differs from shard to shard."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("bright", torch.zeros((), dtype=torch.int64))
+        self.weight = torch.nn.Parameter(torch.ones(()))
+
+
+def counting_model(key: Any) -> torch.nn.Module:
+    return Counting()
+
+
+def counting_loss(model: Any, batch: Any, key: Any) -> tuple[Any, int]:
+    model.bright += batch["label"].long().sum()
+    return model.weight * 1.0, 1
+
+
+def test_an_integer_buffer_that_differs_between_shards_is_refused(batches: Batches) -> None:
+    asked, backend = here("counting_model", "counting_loss")
+    with pytest.raises(InputError, match="buffer 'bright' differs between shards"):
+        trained(asked, backend, batches)
+
+
+# Random streams: all that common code draws from is keyed by (seed, step, shard), and listed.
+
+
+class Drawing(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        self.own = torch.Generator()
+
+
+def drawing_model(key: Any) -> torch.nn.Module:
+    return Drawing()
+
+
+def drawing_loss(model: Any, batch: Any, key: Any) -> tuple[Any, int]:
+    import random
+
+    drawn = torch.rand(()) + torch.rand((), generator=model.own) + random.random() + float(np.random.rand())
+    return model.weight * drawn, 1
+
+
+def test_every_stream_of_a_torch_module_follows_step_and_shard() -> None:
+    _, backend = here("drawing_model", "drawing_loss")
+    state, fields = backend.initial(1), {"label": np.zeros(1, np.uint8)}
+    keys = [ShardKey(1, 0, 0), ShardKey(1, 0, 1), ShardKey(1, 1, 0), ShardKey(2, 0, 0), ShardKey(1, 0, 0)]
+    losses = []
+    for key in keys:
+        torch.manual_seed(99)  # what was drawn before never matters
+        losses.append(backend.loss(backend.shard_sums(state, fields, key)).total)
+    assert len(set(losses)) == 4 and losses[0] == losses[4]
+    assert backend.random_streams() == {
+        "initial": "seed",
+        "torch.default_generator": "seed, step, shard",
+        "random": "seed, step, shard",
+        "numpy.random": "seed, step, shard",
+        "own": "seed, step, shard, path",
+    }
+
+
+@pytest.mark.parametrize("name", ["nnx_model", "equinox_model"])
+def test_every_stream_of_a_jax_model_follows_step_and_shard(name: str, batches: Batches) -> None:
+    _, backend = example(name)
+    state, fields = backend.initial(1), batches.batch(0).fields
+    keys = [ShardKey(1, 0, 0), ShardKey(1, 0, 1), ShardKey(1, 1, 0), ShardKey(2, 0, 0), ShardKey(1, 0, 0)]
+    losses = [backend.loss(backend.shard_sums(state, fields, key)).total for key in keys]
+    assert len(set(losses)) == 4 and losses[0] == losses[4]
+
+
+def named_streams_model(key: Any) -> Any:
+    from flax import nnx
+
+    rngs = nnx.Rngs(key, noise=3)
+    return nnx.List(
+        [nnx.Dropout(0.5, rngs=rngs), nnx.Dropout(0.5, rngs=rngs, rng_collection="noise"), nnx.Linear(1, 1, rngs=rngs)]
+    )
+
+
+def named_streams_loss(model: Any, batch: Any, key: Any) -> tuple[Any, int]:
+    import jax.numpy as jnp
+
+    first, second = (model[index](jnp.ones(64)) for index in range(2))
+    return (first * jnp.arange(64)).sum() * 1000 + (second * jnp.arange(64)).sum() + 0 * model[2].kernel[...].sum(), 1
+
+
+def test_named_streams_of_nnx_are_keyed_each_by_its_path() -> None:
+    _, backend = here("named_streams_model", "named_streams_loss", "jax")
+    state, fields = backend.initial(1), {"label": np.zeros(1, np.uint8)}
+    first, second = (
+        divmod(backend.loss(backend.shard_sums(state, fields, ShardKey(1, s, 0))).total, 1000) for s in (0, 1)
+    )
+    assert first[0] != second[0] and first[1] != second[1]
+    assert {"0.rngs.key", "1.rngs.key"} <= backend.random_streams().keys()
+
+
+def tied_model(key: Any) -> torch.nn.Module:
+    module = torch.nn.Sequential(torch.nn.Linear(784, 784, bias=False), torch.nn.Linear(784, 784, bias=False))
+    module[1].weight = module[0].weight
+    return module
+
+
+def test_tied_weights_are_one_tensor_and_an_alias() -> None:
+    _, backend = here("tied_model", "wrong_loss")
+    assert backend.aliases() == {"1.weight": "0.weight"}
+    assert [name for name in backend.export(backend.initial(1)) if name.startswith("model/")] == ["model/0.weight"]
