@@ -80,7 +80,7 @@ def test_every_key_of_a_policy_is_documented_under_its_table() -> None:
         for node in ast.walk(source)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in ("table", "tables")
     }
-    assert {"policy", "keys", "identities", "require", "revoked"} == set(read)
+    assert {"policy", "keys", "identities", "launchers", "require", "revoked"} == set(read)
     assert {name: set(keys) for name, keys in documented.items()} == {name: set(keys) for name, keys in read.items()}
 
 
@@ -88,7 +88,7 @@ def test_the_policy_that_is_shown_is_one_and_every_option_is_named() -> None:
     text = (CHECKOUT / "docs/policy.md").read_text()
     (example,) = re.findall(r"```toml\n(.*?)```", text, re.DOTALL)
     assert read_policy(example.encode()).repositories == ("registry.example.org/team/*",)
-    for option in ("--policy", "--at", "--accept-older", "--json", "--for", "--output"):
+    for option in ("--policy", "--at", "--accept-older", "--json", "--for", "--output", "--trusted-root"):
         assert option in text, option
 
 

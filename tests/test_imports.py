@@ -14,11 +14,12 @@ HOST = {
     # folder or module of `reprise`: what else of `reprise` it may import
     "events": (),
     "project": (),
+    "trackers": ("events",),
     "store": (),
     "image": (),
     "lock": ("store", "events", "image"),
     "artifacts": ("lock", "store", "events"),
-    "registry": ("artifacts", "events", "lock", "store"),
+    "registry": ("artifacts", "events", "lock", "store", "trust"),
     "trust": ("store",),
     "engine": ("store", "events"),
     "layers": ("events", "image", "lock", "store"),
@@ -28,8 +29,9 @@ HOST = {
     "environments": ("artifacts", "build", "events", "layers", "lock", "project", "store"),
     "stored_image": ("build", "environments", "lock", "store"),
     "diff": ("engine", "image", "store", "stored_image"),
-    "snapshots": ("image", "lock", "store"),
-    "run_config": ("lock",),
+    "ingest": ("image", "lock", "store"),
+    "snapshots": ("ingest", "lock", "store"),
+    "run_config": (),
     "train": ("artifacts", "engine", "events", "lock", "project", "run_config", "snapshots", "store", "trust"),
     "host": (
         *("artifacts", "build", "events", "lock", "registry", "run_config", "snapshots", "store"),
@@ -62,7 +64,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("bundle", "doctor", "host", "run_config", "vulnerabilities"),
+        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "trackers", "vulnerabilities"),
     ),
     "__main__": ("cli",),
 }
@@ -71,8 +73,9 @@ TRAINER = {
     "canonical": (),
     "errors": (),
     "durable": ("errors",),
+    "redaction": (),
     "entry_point": ("errors",),
-    "config": ("entry_point", "errors"),
+    "config": ("entry_point", "errors", "redaction"),
     "identity": ("canonical", "errors"),
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "entry_point", "errors"),
@@ -81,9 +84,19 @@ TRAINER = {
     "training": (
         *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
     ),
-    "reporting": ("canonical", "durable", "errors", "training"),
-    "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "training"),
-    "__main__": ("canonical", "commands", "durable", "errors", "identity", "numerics", "reporting", "training"),
+    "reporting": ("canonical", "durable", "errors", "redaction", "training"),
+    "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "redaction", "training"),
+    "__main__": (
+        "canonical",
+        "commands",
+        "durable",
+        "errors",
+        "identity",
+        "numerics",
+        "redaction",
+        "reporting",
+        "training",
+    ),
 }
 
 

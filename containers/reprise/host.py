@@ -15,13 +15,14 @@ from reprise.build import LOCK_TYPE
 from reprise.events import OnEvent, ignore
 from reprise.lock.model import Sources
 from reprise.registry.checked_pull import is_whole, pull_checked
-from reprise.registry.origin import RegistryOrigin
-from reprise.registry.pull import PullReport, source_name, stored_name
-from reprise.registry.reference import Reference, looks_like_reference, parse_reference
+from reprise.registry.origin import RegistryOrigin, image_of
+from reprise.registry.pull import PullReport
+from reprise.registry.reference import Reference, looks_like_reference, parse_reference, source_name, stored_name
 from reprise.registry.repository import open_repository
-from reprise.run_config import data_artifact, load_config
-from reprise.snapshots import prepare_snapshot
+from reprise.run_config import load_config
+from reprise.snapshots import data_artifacts, prepare_snapshot
 from reprise.store import Store
+from reprise.store.platforms import image_for
 from reprise.store.references import record_pull
 from reprise.stored_image import read_image_lock, read_inventory
 from reprise.train import Launcher, RunResult, run_training
@@ -58,7 +59,7 @@ def obtain_image(
     Args:
         name: a reference in a registry, or a tag or digest of the store. A reference without a digest is resolved
             once, and its digest is what counts from then on; one with the digest of an image that the store has whole,
-            with signatures that the policy accepts, is not asked for at all.
+            with signatures that the policy accepts, is not asked for at all. Of an index, the image for this machine.
         certificates: file of certificate authorities for the registry.
         on_event: told what the reference resolves to, and of the layers' progress.
 
@@ -68,25 +69,27 @@ def obtain_image(
         InputError, UnavailableError: as for `pull_checked`.
     """
     if not looks_like_reference(name):
-        digest = store.resolve(name)
+        digest = image_for(store, store.resolve(name))
         verify_image(store, digest, policy).require()
         if not is_whole(store, digest):
             raise NotFoundError(f"the store {store.root} lacks layers of {name}", hint="Pull it: reprise run REF …")
         return ObtainedImage(digest, digest)
     reference = parse_reference(name)
-    if reference.digest and _is_usable(store, reference.digest, policy):
-        return ObtainedImage(reference.digest, str(reference))
+    if here := _usable(store, reference.digest, policy):
+        return ObtainedImage(here, _resolved(reference, here))
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
+    root, platform = image_of(origin, "")
     judgements: list[VerifyReport] = []
 
     def check(judged: Store, digest: str) -> None:
         on_event({"event": "phase", "name": f"verify {_resolved(reference, digest)}"})
         source = source_name(reference, digest)
-        found = verify_image(judged, digest, policy, name=source, references=[source], memory=store)
+        found = verify_image(judged, digest, policy, name=source, references=[source], memory=store, platform=platform)
         found.require()
         judgements.append(found)
 
-    report = pull_checked(origin, store, check, kinds=RUN_NEEDS, tag=stored_name(reference), on_event=on_event)
+    named = stored_name(reference)
+    report = pull_checked(origin, store, check, root=root, kinds=RUN_NEEDS, tag=named, on_event=on_event)
     record_pull(store, source_name(reference, report.digest), [report.digest])
     remember(store, *judgements)
     return ObtainedImage(report.digest, _resolved(reference, report.digest), report)
@@ -110,16 +113,24 @@ def run_in_image(
         DoesNotHoldError, RefusedError: as for `run_training`.
     """
     data, parsed = load_config(config, overrides)
-    artifact = data_artifact(parsed)
-    sources = Sources() if launcher.store.has(artifact.digest) else _sources(launcher.store, image.digest)
-    fetch([artifact], launcher.store, sources, on_event=on_event)
+    artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent)
+    there = all(launcher.store.has(each.digest) for each in artifacts)
+    sources = Sources() if there else _sources(launcher.store, image.digest)
+    fetch(artifacts, launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
+    snapshot = prepare_snapshot(parsed.data, launcher.store)
     return run_training(data, image.digest, snapshot, launcher, output=output, on_event=on_event)
 
 
-def _is_usable(store: Store, digest: str, policy: Policy) -> bool:
-    return is_whole(store, digest) and verify_image(store, digest, policy).holds
+def _usable(store: Store, digest: str, policy: Policy) -> str:
+    """The image that a digest names, or of an index this machine's, where the store has it whole and accepted."""
+    if not digest or not store.has(digest):
+        return ""
+    try:
+        image = image_for(store, digest)
+    except NotFoundError:
+        return ""  # a part of an index is missing here
+    return image if is_whole(store, image) and verify_image(store, image, policy).holds else ""
 
 
 def _resolved(reference: Reference, digest: str) -> str:

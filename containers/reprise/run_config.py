@@ -7,7 +7,6 @@ from pathlib import Path
 
 import tomlkit
 
-from reprise.lock.model import Artifact
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import NotFoundError
@@ -32,8 +31,3 @@ def load_config(path: Path, overrides: Sequence[Override] = ()) -> tuple[bytes, 
         apply_overrides(document, overrides)
         data = tomlkit.dumps(document).encode()
     return data, parsed
-
-
-def data_artifact(config: RunConfig) -> Artifact:
-    """The locked file that a configuration's data come from."""
-    return Artifact(config.data.artifact, config.data.sha256, "main", config.data.path)

@@ -1,26 +1,29 @@
-"""Data artifact → snapshot in the store, and as a folder that an engine can mount."""
+"""`[data]` → snapshot in the store, and as a folder that an engine can mount."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.image.deb import read_deb
+from reprise.ingest.files import listed_artifacts, place_artifact, place_source, take_local
+from reprise.ingest.read import read_data
+from reprise.ingest.write import write_snapshot
 from reprise.lock.model import Artifact
 from reprise.store import Store
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.data.ingest import ingest_fashion_mnist
+from reprise_trainer.config.data import DataRules, ImagesSection, MadeData, StoreSection, TableSection, places
 from reprise_trainer.data.snapshot import DOCUMENT, decode_snapshot, open_snapshot
 from reprise_trainer.durable import storage_error, write_durably
-from reprise_trainer.errors import InputError, RepriseError
+from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 
-SNAPSHOT_TYPE = "application/vnd.reprise.snapshot.v1"
+SNAPSHOT_TYPE = "application/vnd.reprise.snapshot.v2"
 
-_INGESTS: Mapping[str, Callable[..., str]] = {"fashion-mnist": ingest_fashion_mnist}
-"""Data set → what turns its files into a snapshot."""
+INGEST = 2
+"""Number of the way from a section to a snapshot; a change of any byte that it makes raises it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,44 +34,67 @@ class StoredSnapshot:
     folder: Path
 
 
-def prepare_snapshot(name: str, artifact: Artifact, store: Store) -> StoredSnapshot:
-    """The snapshot of data set `name`, made from `artifact` unless an earlier run did.
+def data_artifacts(data: MadeData | StoreSection, store: Store, *, base: Path | None = None) -> list[Artifact]:
+    """The files that a data section's snapshot is made from.
 
     Args:
-        name: the data set, as in the configuration's `data.name`.
-        artifact: the locked file that holds it, already in the store.
+        data: the section.
+        store: takes in files that lie beside the configuration.
+        base: the configuration's folder; None where there is none, as in an audit: the store has the files then.
 
     Raises:
-        InputError: the data set is unknown, or the artifact is not what it should be.
-        NotFoundError: the artifact is not in the store.
+        InputError: a local file's bytes are others than its sha256 says.
     """
-    known = store.cache / "snapshots" / f"{name}-{artifact.sha256}"
+    found: list[Artifact] = []
+    for place in places(data):
+        if base is not None:
+            take_local(place, base, store)
+        found.append(place_artifact(place))
+        if isinstance(data, ImagesSection) or (isinstance(data, TableSection) and data.kind == "hugging-face"):
+            found += listed_artifacts(place, store)
+    return found
+
+
+def prepare_snapshot(data: MadeData | StoreSection, store: Store) -> StoredSnapshot:
+    """The snapshot of a data section, made from its artifacts unless an earlier run did.
+
+    Args:
+        data: the section; what `data_artifacts` gives for it is in the store.
+
+    Raises:
+        InputError: the data are not what they should be, or break the section's rules; each with file and row.
+        NotFoundError: an artifact is not in the store.
+    """
+    parent = store.cache / "snapshots"
+    if not isinstance(data, DataRules):
+        return stored_snapshot(data.snapshot, store)
+    identity = json.dumps([INGEST, data.model_dump(mode="json")], sort_keys=True)
+    known = parent / f"{data.name}-{hashlib.sha256(identity.encode()).hexdigest()}"
     if known.exists():
         digest = known.read_text()
-        folder = store.cache / "snapshots" / digest.removeprefix("sha256:")
+        folder = parent / digest.removeprefix("sha256:")
         if folder.is_dir():
             return StoredSnapshot(digest, folder)
-    snapshot = make_snapshot(name, artifact, store.path(artifact.digest), store.cache / "snapshots")
+    snapshot = make_snapshot(data, store, parent)
     keep_snapshot(snapshot, store)
     write_durably(known, snapshot.digest.encode())
     return snapshot
 
 
-def make_snapshot(name: str, artifact: Artifact, file: Path, parent: Path) -> StoredSnapshot:
-    """Make the snapshot afresh from the artifact's `file`, as a folder of its own below `parent`.
+def make_snapshot(data: MadeData, store: Store, parent: Path) -> StoredSnapshot:
+    """Make the snapshot afresh from the section's artifacts, as a folder of its own below `parent`.
 
     Raises:
-        InputError: the data set is unknown, or the artifact is not what it should be.
+        InputError, NotFoundError: see `prepare_snapshot`.
         StorageError: `parent` cannot be written.
     """
-    if name not in _INGESTS:
-        raise InputError(f"unknown data set {name!r}; there are: {', '.join(sorted(_INGESTS))}")
-    files = {entry.path.rpartition("/")[2]: entry.read() for entry in read_deb(file, artifact.purl)}
+    reading = read_data(data, store)
+    sources = [place_source(place) for place in places(data)]
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix="new-") as aside:
             made = Path(aside) / "snapshot"
-            digest = _INGESTS[name](files, made, artifact=artifact.purl, sha256=artifact.sha256)
+            digest = write_snapshot(made, reading, data, sources).digest
             folder = parent / digest.removeprefix("sha256:")
             if folder.exists() and not _is_whole(folder, digest):
                 shutil.rmtree(folder)
@@ -76,6 +102,40 @@ def make_snapshot(name: str, artifact: Artifact, file: Path, parent: Path) -> St
                 made.rename(folder)
     except OSError as error:
         raise storage_error(error, parent) from error
+    return StoredSnapshot(digest, folder)
+
+
+def stored_snapshot(digest: str, store: Store) -> StoredSnapshot:
+    """A snapshot that the store holds, as a folder: its document's and its shards' blobs, linked.
+
+    Raises:
+        NotFoundError: the store does not hold it all.
+        InputError: `digest` is not that of a snapshot.
+    """
+    folder = store.cache / "snapshots" / digest.removeprefix("sha256:")
+    if folder.exists() and _is_whole(folder, digest):
+        return StoredSnapshot(digest, folder)
+    try:
+        document = store.read(digest)
+    except NotFoundError as error:
+        raise NotFoundError(
+            f"the store {store.root} has no snapshot {digest}", hint="`reprise pull` fetches one from a registry."
+        ) from error
+    snapshot = decode_snapshot(document, where=digest)
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder.parent, prefix="new-") as aside:
+            made = Path(aside) / "snapshot"
+            (made / "shards").mkdir(parents=True)
+            for shard in snapshot.shards():
+                (made / shard.path).hardlink_to(store.path(f"sha256:{shard.sha256}"))
+            write_durably(made / DOCUMENT, document)
+            shutil.rmtree(folder, ignore_errors=True)
+            made.rename(folder)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    if not _is_whole(folder, digest):
+        raise InputError(f"snapshot {digest}: a shard in the store {store.root} is damaged")
     return StoredSnapshot(digest, folder)
 
 
@@ -96,7 +156,7 @@ def keep_snapshot(snapshot: StoredSnapshot, store: Store) -> str:
         The artifact's manifest digest.
     """
     document = (snapshot.folder / DOCUMENT).read_bytes()
-    shards = [shard for _, split in sorted(decode_snapshot(document).splits.items()) for shard in split.shards]
+    shards = decode_snapshot(document).shards()
     for shard in shards:
         blob = store.root / "blobs" / "sha256" / shard.sha256
         if not blob.exists():

@@ -20,14 +20,13 @@ from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import Event, OnEvent, ignore
 from reprise.lock.environment import read_environment
 from reprise.project import Project
-from reprise.run_config import data_artifact, load_config
-from reprise.snapshots import StoredSnapshot, prepare_snapshot
+from reprise.run_config import load_config
+from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
-from reprise.trust.policy_file import with_key
-from reprise.trust.sign import policy_bundles
-from reprise.trust.verify import accept_image, verify_image
+from reprise.trust.policy_file import with_launcher
+from reprise.trust.verify import accept_image, policy_bundles, verify_image
 from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.overrides import Override
@@ -80,8 +79,9 @@ class Launcher:
 
     @property
     def run_policy(self) -> Policy:
-        """What a run's record is judged by: the policy, and this launcher's own key, which delegates to the run's."""
-        return with_key(self.policy, LAUNCHER, self.key.public_key())
+        """What a run is judged by: the policy, and this launcher's own key, which delegates to the run's and signs no
+        image."""
+        return with_launcher(self.policy, LAUNCHER, self.key.public_key())
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,10 +147,9 @@ def train(
     image = launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
-    artifact = data_artifact(parsed)
-    fetch([artifact], launcher.store, sources, on_event=on_event)
+    fetch(data_artifacts(parsed.data, launcher.store, base=config.parent), launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(parsed.data.name, artifact, launcher.store)
+    snapshot = prepare_snapshot(parsed.data, launcher.store)
     return run_training(data, image, snapshot, launcher, output=output, on_event=on_event)
 
 
@@ -235,6 +234,7 @@ def _launch_contents(
     config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str
 ) -> LaunchContents:
     run_key = make_key()
+    policy = write_policy(launcher.run_policy).encode()
     bundles = policy_bundles(launcher.store, image, launcher.policy)
     delegation = delegate(
         launcher.key,
@@ -244,6 +244,7 @@ def _launch_contents(
         snapshot=snapshot.digest,
         run=run_id,
         now=datetime.now(UTC),
+        policy=sha256_digest(policy),
     )
     return LaunchContents(
         launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json"),
@@ -252,7 +253,7 @@ def _launch_contents(
         more_bundles=tuple(bundles[1:]),
         delegation=delegation,
         run_key=private_pem(run_key),
-        policy=write_policy(launcher.run_policy).encode(),
+        policy=policy,
     )
 
 

@@ -19,7 +19,7 @@ from reprise.audit import AuditReport, audit
 from reprise.build import LOCK_TYPE, SOURCE_TYPE, BuiltImage
 from reprise.lock.environment import read_environment
 from reprise.project import Project
-from reprise.run_config import data_artifact
+from reprise.snapshots import data_artifacts
 from reprise.store import Store
 from reprise.stored_image import read_image_lock, read_image_source, read_inventory
 from reprise.train import Launcher, RunResult, train
@@ -106,7 +106,7 @@ def real_run(tmp_path_factory: pytest.TempPathFactory, shared_store: Store, torc
     config = folder / "run.toml"
     config.write_text(CONFIG.format(artifact=given.artifact, sha256=given.sha256, path=given.path))
     sources = read_environment(PROJECT.environment_file("torch-cpu")).sources
-    fetch([data_artifact(read_config(config.read_bytes(), where=""))], shared_store, sources)
+    fetch(data_artifacts(read_config(config.read_bytes(), where="").data, shared_store), shared_store, sources)
     store = copy_store(shared_store, folder / "store")
     key = make_key()
     sign_image(store, torch_cpu.digest, "torch-cpu", key)

@@ -10,6 +10,7 @@ import pytest
 from small_image import Entry, make_image
 
 from reprise.store import Store
+from reprise.store.references import record_pull
 
 
 def test_an_image_goes_into_a_file_and_out_of_it_where_the_policy_holds(reprise: Any, tmp_path: Path) -> None:
@@ -27,6 +28,26 @@ def test_an_image_goes_into_a_file_and_out_of_it_where_the_policy_holds(reprise:
     assert reprise("verify", digest, *there, "--policy", "came.toml").code == 0
     again = reprise("load", "small.tar", *there, "--save-policy", "came.toml")
     assert again.code == 65 and "is not replaced" in again.err
+
+
+def test_where_an_image_came_from_goes_along_and_counts_by_a_person_s_word_alone(reprise: Any, tmp_path: Path) -> None:
+    digest = make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}}).digest
+    assert reprise("sign", "small").code == 0
+    policy = tmp_path / "home" / "policy.toml"
+    rule = 'repositories = ["registry.example.org/team/*"]'
+    policy.write_text(policy.read_text().replace("[require]\n", f"[require]\n{rule}\n"))
+    pulled, there = "registry.example.org/team/small:1", ("--store", tmp_path / "there")
+    record_pull(Store.open(tmp_path / "store"), pulled, [digest])
+    assert reprise("bundle", "small", "-o", "small.tar").code == 0
+    refused = reprise("load", "small.tar", *there, "--policy", policy)
+    assert refused.code == 1 and f"it says that its image came from {pulled}" in refused.err and "--as" in refused.err
+    assert reprise("load", "small.tar", *there, "--as", pulled).code == 65  # nothing is judged, so nothing is said
+    assert not Store(tmp_path / "there").listed()
+    loaded = json.loads(reprise("load", "small.tar", *there, "--policy", policy, "--as", pulled, "--json").out)
+    assert (loaded["reference"], loaded["claimed_references"]) == (pulled, [pulled])
+    assert reprise("verify", pulled, *there, "--policy", policy).code == 0
+    assert reprise("bundle", "small", "-o", "other.tar", "--as", "registry.example.org/other/small:1").code == 0
+    assert reprise("load", "other.tar", *there, "--policy", policy, "--as", pulled).code == 1
 
 
 def test_an_image_that_the_policy_does_not_accept_is_not_loaded(reprise: Any, tmp_path: Path) -> None:

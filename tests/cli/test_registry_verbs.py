@@ -36,6 +36,19 @@ def test_an_image_goes_there_and_comes_back(reprise: Any, tmp_path: Path) -> Non
     assert Store(tmp_path / "other").resolve("mine") == digest
 
 
+def test_a_signature_for_a_repository_is_put_where_older_tools_look(reprise: Any, tmp_path: Path) -> None:
+    digest = make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}}).digest
+    with serve_registry(OciRegistry()) as registry:
+        repository = f"{registry.host}/team/small"
+        signed = json.loads(reprise("sign", "small", "--repository", repository, "--json").out)
+        assert f"signature for {repository}" in signed
+        pushed = json.loads(reprise("push", "small", f"{repository}:1", "--json").out)
+        assert pushed["older_signatures_put"] == 1
+        assert ("team/small", f"{digest.replace(':', '-')}.sig") in registry.manifests
+    assert "--repository" in reprise("sign", "small", "--keyless", "--repository", repository).err
+    assert "without tag" in reprise("sign", "small", "--repository", f"{repository}:1").err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

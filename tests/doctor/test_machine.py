@@ -16,13 +16,15 @@ from oci_registry import OciRegistry, serve_registry
 from servers import program
 from small_image import Entry, make_image
 
+from reprise.doctor import trust_files
 from reprise.registry.push import push
 from reprise.registry.reference import parse_reference
 from reprise.store import Store
 from reprise.trust.encrypted_pem import encrypted_pem
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import own_policy
-from reprise_trainer.identity.policy import write_policy
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.identity.policy import Policy, SignerIdentity, write_policy
 
 ENGINES = ("engine namespaces", "engine docker", "engine podman")
 
@@ -206,3 +208,17 @@ def test_a_store_beside_it_is_left_alone(doctor: Doctor, tmp_path: Path) -> None
     doctor("nowhere")
     assert sorted((path, path.stat().st_mtime_ns) for path in (tmp_path / "store").rglob("*")) == before
     shutil.rmtree(tmp_path / "store")
+
+
+def test_the_trusted_root_of_a_keyless_policy_is_looked_for(tmp_path: Path) -> None:
+    place, root = tmp_path / "policy.toml", b"{}"
+    identities = (SignerIdentity("https://issuer.example.org", "me@example.org"),)
+    place.write_text(write_policy(Policy((), identities=identities)))
+    assert "pins none" in trust_files.policy(place).what
+    place.write_text(write_policy(Policy((), identities=identities, trusted_root=sha256_digest(root))))
+    assert "is not here" in trust_files.policy(place).what
+    (tmp_path / "trusted_root.json").write_bytes(root + b" ")
+    found = trust_files.policy(place)
+    assert found.state == "problem" and "pinned is" in found.what and "trusted_root.json" in found.todo
+    (tmp_path / "trusted_root.json").write_bytes(root)
+    assert trust_files.policy(place).state == "ok" and "me@example.org" in trust_files.policy(place).what

@@ -48,13 +48,13 @@ def signed_image(tmp_path: Path) -> SignedImage:
     return SignedImage(store, digest, sign_image(store, digest, "small", key), key)
 
 
-def put_image(store: Store, name: str) -> str:
+def put_image(store: Store, name: str, architecture: str = "amd64") -> str:
     """An image as the builder makes them, with one small zstd layer, tagged `name`."""
     tar = inventory_layer(name.encode() * 100)  # any canonical tar will do
     layer = zstandard.compress(tar)
     record = LayerRecord("base", ZSTD_LAYER, store.add(layer), len(layer), sha256_digest(tar), "sha256:" + "0" * 64)
     config = {
-        "architecture": "amd64",
+        "architecture": architecture,
         "os": "linux",
         "created": "2023-06-10T00:00:00Z",
         "config": {"Entrypoint": ["/usr/bin/true"], "Labels": {"reprise.lock": "sha256:" + "1" * 64}},
@@ -96,8 +96,7 @@ def skopeo() -> Run:
 @pytest.fixture(scope="session")
 def new_skopeo() -> Run:
     """The newest skopeo that Debian has; Debian 12's refuses every sigstore signature."""
-    script = subprocess.run([ROOT / "scripts/get-skopeo"], check=True, stdout=subprocess.PIPE, text=True)
-    return runner(script.stdout.strip())
+    return runner(newer("skopeo", "sid", "--with-libraries"))
 
 
 @pytest.fixture
@@ -114,9 +113,43 @@ def podman(tmp_path: Path) -> Iterator[Run]:
 @pytest.fixture(scope="session")
 def cosign(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """cosign 3, in a home of its own and with no way to the network but loopback that it would need."""
-    script = subprocess.run([ROOT / "scripts/get-cosign"], check=True, stdout=subprocess.PIPE, text=True)
-    home = tmp_path_factory.mktemp("cosign-home")
-    return runner(script.stdout.strip(), env={"HOME": str(home), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""})
+    return cosign_of("sid", tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def cosign_2(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """cosign 2.5, which reads signatures of the older kind alone."""
+    return cosign_of("trixie", tmp_path_factory)
+
+
+def cosign_of(suite: str, folders: pytest.TempPathFactory) -> Run:
+    home = folders.mktemp("cosign-home")
+    return runner(newer("cosign", suite), env={"HOME": str(home), "PATH": "/usr/bin:/bin", "COSIGN_PASSWORD": ""})
+
+
+@pytest.fixture(scope="session")
+def oras(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    return runner(newer("oras", "sid"), env={"HOME": str(tmp_path_factory.mktemp("oras-home")), "PATH": "/usr/bin"})
+
+
+@pytest.fixture
+def new_podman(tmp_path: Path) -> Iterator[Run]:
+    """The newest podman that Debian has, with a home and a storage of its own."""
+    with tempfile.TemporaryDirectory(prefix="podman-") as short:
+        Path(short, "netavark").symlink_to("/bin/false")  # looked for by every command, run by none of ours
+        configured = Path(short, "containers.conf")
+        configured.write_text(f'[engine]\nhelper_binaries_dir = ["{short}"]\n')
+        environment = {"HOME": str(tmp_path / "home"), "PATH": os.environ["PATH"], "CONTAINERS_CONF": str(configured)}
+        places = ("--root", str(tmp_path / "podman"), "--runroot", short, "--storage-driver", "vfs")
+        yield runner(newer("podman", "sid", "--with-libraries"), *places, env=environment)
+        shutil.rmtree(tmp_path / "podman", ignore_errors=True)
+
+
+def newer(package: str, suite: str, *options: str) -> str:
+    """The program of a package of a later Debian."""
+    script = [ROOT / "scripts/get-newer", *options, package, suite]
+    done = subprocess.run(script, check=True, stdout=subprocess.PIPE, text=True)
+    return f"{done.stdout.strip()}/{package}"
 
 
 @pytest.fixture

@@ -1,6 +1,6 @@
 """skopeo, the program, under an exported policy: what it accepts and what it rejects.
 
-It reads signatures of the older kind (`sha256-….sig`) alone, so each image here gets one beside our bundle.
+It reads signatures of the older kind (`sha256-….sig`) alone.
 """
 
 from __future__ import annotations
@@ -15,19 +15,21 @@ import pytest
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from reprise.registry.older_signatures import write_signatures
+from reprise.registry.reference import parse_reference
+from reprise.registry.repository import open_repository
+from reprise.registry.upload import upload_blob
 from reprise.store import Store
 from reprise.trust.export import export_policy, write_export
 from reprise.trust.keys import make_key
-from reprise_trainer.canonical import canonical_json
+from reprise.trust.simple_signing import SimpleSignature, sign_simply, simple_payload
 from reprise_trainer.identity.bundle import public_pem
-from reprise_trainer.identity.inventory import MANIFEST_TYPE
 from reprise_trainer.identity.policy import Policy, PolicyKey
 
 from .conftest import put_image
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 OWN, REBUILDER, STRANGER = make_key(), make_key(), make_key()
-SIMPLE = "application/vnd.dev.cosign.simplesigning.v1+json"
 
 
 class Place:
@@ -38,30 +40,19 @@ class Place:
         self.digest = put_image(store, repository.replace("/", "-"))
         self.reference = registry.push(store, self.digest, f"{repository}:1")
 
-    def sign(self, *keys: ec.EllipticCurvePrivateKey, digest: str = "", repository: str = "") -> None:
-        """Signatures as cosign 1 and 2 write them: SIGNATURE_SPEC.md, a layer a signature."""
-        place = f"{self.registry.host}/{repository or self.repository}"
-        payload = canonical_json(
-            {
-                "critical": {
-                    "identity": {"docker-reference": place},
-                    "image": {"docker-manifest-digest": digest or self.digest},
-                    "type": "cosign container image signature",
-                },
-                "optional": None,
-            }
-        )
-        layers = []
+    def sign(self, *keys: ec.EllipticCurvePrivateKey) -> None:
+        """What `reprise sign --repository` and `reprise push` do."""
         for key in keys:
-            signature = base64.b64encode(key.sign(payload, ec.ECDSA(hashes.SHA256()))).decode()
-            notes = {"dev.cosignproject.cosign/signature": signature}
-            blob = self.store.add(payload)
-            layers.append({"mediaType": SIMPLE, "digest": blob, "size": len(payload), "annotations": notes})
-        config = {"mediaType": "application/vnd.oci.image.config.v1+json", "digest": self.store.add(b"{}"), "size": 2}
-        manifest = {"schemaVersion": 2, "mediaType": MANIFEST_TYPE, "config": config, "layers": layers}
-        signature_image = self.store.put_manifest(canonical_json(manifest))
-        tag = self.digest.replace(":", "-") + ".sig"
-        self.registry.push(self.store, signature_image, f"{self.repository}:{tag}")
+            sign_simply(self.store, self.digest, f"{self.registry.host}/{self.repository}", key)
+        self.registry.push(self.store, self.digest, f"{self.repository}:1")
+
+    def forge(self, key: ec.EllipticCurvePrivateKey, *, digest: str = "", repository: str = "") -> None:
+        """A signature that names something else, where this image's signatures are."""
+        payload = simple_payload(digest or self.digest, f"{self.registry.host}/{repository or self.repository}")
+        signature = base64.b64encode(key.sign(payload, ec.ECDSA(hashes.SHA256()))).decode()
+        blob, where = self.store.add(payload), open_repository(parse_reference(self.reference))
+        upload_blob(where, self.store.path(blob), blob, len(payload))
+        assert write_signatures(self.store, where, self.digest, [SimpleSignature(payload, blob, signature, "", "")])
 
 
 @pytest.fixture
@@ -135,13 +126,13 @@ def test_a_strangers_signature_is_rejected(new_skopeo: Any, place: Place, tmp_pa
 
 
 def test_another_images_signature_is_rejected(new_skopeo: Any, place: Place, tmp_path: Path) -> None:
-    place.sign(OWN, digest="sha256:" + "0" * 64)
+    place.forge(OWN, digest="sha256:" + "0" * 64)
     done = copied(new_skopeo, place, policy(place, OWN), tmp_path)
     assert rejected(done, "igest"), done.stderr
 
 
 def test_another_repositorys_signature_is_rejected(new_skopeo: Any, place: Place, tmp_path: Path) -> None:
-    place.sign(OWN, repository="policies/other")
+    place.forge(OWN, repository="policies/other")
     done = copied(new_skopeo, place, policy(place, OWN), tmp_path)
     assert rejected(done, "policies/other"), done.stderr
 

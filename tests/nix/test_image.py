@@ -18,7 +18,8 @@ from reprise.lock.environment import read_environment
 from reprise.lock.model import Lock
 from reprise.nix.add import add_to_nix
 from reprise.project import Project
-from reprise.run_config import data_artifact, load_config
+from reprise.run_config import load_config
+from reprise.snapshots import data_artifacts
 from reprise.store import Store
 from reprise.train import Launcher, RunResult, train
 from reprise.trust.keys import make_key
@@ -33,7 +34,7 @@ EXAMPLE = CHECKOUT / "examples" / "fashion-mnist.toml"
 def image(flake: Flake, torch_cpu: BuiltImage, shared_store: Store, lock: Lock) -> Path:
     """The layout that Nix builds. No fetcher of the stand-in can fetch from elsewhere than this machine."""
     sources = read_environment(CHECKOUT / "containers" / "images" / "torch-cpu.toml").sources
-    artifacts = [*lock.artifacts, data_artifact(load_config(EXAMPLE)[1])]
+    artifacts = [*lock.artifacts, *data_artifacts(load_config(EXAMPLE)[1].data, shared_store)]
     fetch(artifacts, shared_store, sources)
     add_to_nix(artifacts, shared_store)
     return flake.build("image-torch-cpu", *SANDBOX)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 from private_sigstore import PrivateSigstore
@@ -11,17 +10,12 @@ from sigstore.models import ClientTrustConfig
 
 from reprise.trust.keyless_signer import KeylessSigner
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement
+from reprise_trainer.identity.policy import SignerIdentity
 
 BUILDER = "https://ci.example.org/lab/image.yml@refs/heads/main"
 DIGEST = "sha256:" + "a" * 64
 OTHER = "sha256:" + "b" * 64
-
-
-@dataclass(frozen=True)
-class Rule:
-    issuer: str
-    subject: str = ""
-    subject_pattern: str = ""
+Rule = SignerIdentity
 
 
 def signer(sigstore: PrivateSigstore, subject: str = BUILDER, **claims: Any) -> KeylessSigner:

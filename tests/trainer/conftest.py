@@ -17,8 +17,10 @@ from typing import Any
 import pytest
 
 import reprise_trainer
-from reprise_trainer.data.ingest import SPLIT_FILES, ingest_fashion_mnist
-from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
+from reprise.ingest.fashion_mnist import SPLIT_FILES, read_fashion_mnist
+from reprise.ingest.write import write_snapshot
+from reprise_trainer.config.data import FashionMnistSection
+from reprise_trainer.data.snapshot import OpenSnapshot, Source, open_snapshot
 
 RECORDS = {"train": 300, "test": 70}
 ARTIFACT = "pkg:deb/debian/dataset-fashion-mnist@0?arch=all&distro=bookworm"
@@ -86,11 +88,17 @@ def files() -> dict[str, bytes]:
     return idx_files()
 
 
+def ingest(files: Mapping[str, bytes], folder: Path) -> str:
+    """Write the small snapshot into `folder`; its digest."""
+    rules = FashionMnistSection(name="fashion-mnist", artifact=ARTIFACT, sha256=SHA256)
+    source = Source(artifact=ARTIFACT, sha256=SHA256)
+    return write_snapshot(folder, read_fashion_mnist(files, records=RECORDS), rules, [source]).digest
+
+
 @pytest.fixture(scope="session")
 def snapshot(files: dict[str, bytes], tmp_path_factory: pytest.TempPathFactory) -> OpenSnapshot:
     folder = tmp_path_factory.mktemp("snapshot") / "small"
-    digest = ingest_fashion_mnist(files, folder, artifact=ARTIFACT, sha256=SHA256, records=RECORDS)
-    return open_snapshot(folder, expected=digest)
+    return open_snapshot(folder, expected=ingest(files, folder))
 
 
 @dataclass(frozen=True)
@@ -108,8 +116,8 @@ class Ran:
 
 
 def command(config: str, snapshot: OpenSnapshot, output: Path) -> list[str]:
-    """The command that runs `config` into the new folder `output`."""
-    output.mkdir(parents=True)
+    """The command that runs `config` into the folder `output`, which is made if it is new."""
+    output.mkdir(parents=True, exist_ok=True)
     path = output.with_name(f"{output.name}.toml")
     path.write_text(config)
     return [sys.executable, str(RUNNER), str(path), str(snapshot.folder), snapshot.digest, str(output)]

@@ -1,4 +1,7 @@
-"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT. Prints JSON lines."""
+"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT. Prints JSON lines.
+
+Started again on the same OUTPUT, it goes on.
+"""
 
 import json
 import sys
@@ -8,6 +11,7 @@ from reprise_trainer.errors import RepriseError
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
+from reprise_trainer.training.stop import stop_on_signals
 
 
 def main() -> int:
@@ -16,11 +20,17 @@ def main() -> int:
     profile, threads = profile_asked_for(config, where=path)
     require_cpu(profile)
     enter_profile(profile, threads)
+    return train(path, snapshot, digest, output)
 
+
+def train(path: str, snapshot: str, digest: str, output: str) -> int:
     from reprise_trainer.training.run import Request, run
 
+    config = Path(path).read_bytes()
+
     request = Request(config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output))
-    outcome = run(request, lambda event: print(json.dumps(event), flush=True), where=path)
+    with stop_on_signals() as stop:
+        outcome = run(request, lambda event: print(json.dumps(event), flush=True), where=path, stop=stop)
 
     found = {}
     if outcome.backend == "torch":
@@ -36,6 +46,7 @@ def main() -> int:
                 "checkpoints": outcome.trained.checkpoints,
                 "metrics": outcome.evaluation.metrics(),
                 "workers": outcome.workers,
+                "attempts": [[each.why, each.first_step, each.last_step] for each in outcome.attempts],
                 **found,
             }
         )

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.numpy import load_file
+from sigstore_logs import root_of, sha256
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
 from reprise_trainer.training.checkpoint import checkpoint_name, latest_good, read_checkpoint, write_checkpoint
-from reprise_trainer.training.state_digest import CHUNK, first_differing_tensor, state_digest, tensor_list
+from reprise_trainer.training.state_digest import CHUNK, first_difference, state_digest, tensor_rows
 
-GOLDEN = "sha256:f2d9d13ed207f5daacab9e0dd4655817762ff3da630ca7a1ad5d4505d8f0973d"
+GOLDEN = "sha256:1b5502d3db310f454647dbc53fd0587ef9e0df1a5040bac9f986e105933bf734"
 
 
 def tensors() -> dict[str, np.ndarray]:
@@ -37,8 +39,22 @@ def test_a_state_reads_back_bit_for_bit(tmp_path: Path) -> None:
         assert (read.tensors[name].dtype, read.tensors[name].shape) == (tensor.dtype, tensor.shape)
 
 
-def test_the_digest_is_that_of_format_1() -> None:
+def test_the_digest_is_that_of_format_2() -> None:
     assert state_digest(tensors()) == GOLDEN
+
+
+def test_the_digest_is_the_root_of_a_tree_over_chunks_and_tensors() -> None:
+    def leaf(data: bytes) -> bytes:
+        return sha256(b"\0" + data)
+
+    leaves = [leaf(b'{"chunk":1048576,"format":2}')]
+    for name, tensor in sorted(tensors().items()):
+        data = tensor.tobytes()
+        chunks = [sha256(data[start : start + CHUNK]) for start in range(0, len(data), CHUNK)]
+        root = root_of([leaf(chunk) for chunk in chunks]) if chunks else sha256(b"")
+        row = {"name": name, "dtype": str(tensor.dtype), "shape": tensor.shape, "chunks": root.hex()}
+        leaves.append(leaf(json.dumps(row, sort_keys=True, separators=(",", ":")).encode()))
+    assert state_digest(tensors()) == f"sha256:{root_of(leaves).hex()}"
 
 
 def test_the_digest_knows_content_and_not_layout_or_order() -> None:
@@ -67,13 +83,10 @@ def test_any_change_changes_the_digest(change) -> None:  # type: ignore[no-untyp
 
 @given(st.integers(0, 600_000 * 4 - 1))
 def test_the_chunk_of_a_changed_byte_is_found(position: int) -> None:
-    state, original = tensors(), tensor_list(tensors())
+    state, original = tensors(), tensor_rows(tensors())
     state["model/w"].reshape(-1).view(np.uint8)[position] ^= 1
-    changed = tensor_list(state)
-    assert first_differing_tensor(original, changed) == "model/w"
-    rows = [next(row for row in each["tensors"] if row["name"] == "model/w") for each in (original, changed)]
-    differing = [index for index, (a, b) in enumerate(zip(*(row["chunks"] for row in rows), strict=True)) if a != b]
-    assert differing == [position // CHUNK]
+    where = f"tensor 'model/w' differs in its bytes from {position // CHUNK * CHUNK} on"
+    assert first_difference(original, tensor_rows(state)) == where
 
 
 @pytest.fixture
@@ -106,7 +119,7 @@ def test_a_torn_file_is_refused(checkpoint: Path, cut: int) -> None:
 def test_a_document_with_another_list_is_refused(checkpoint: Path) -> None:
     path = checkpoint / "state.json"
     document = json.loads(path.read_bytes())
-    document["list"]["tensors"].pop()
+    document["tensors"].pop()
     path.write_text(json.dumps(document))
     with pytest.raises(DoesNotHoldError, match=r"state\.json"):
         read_checkpoint(checkpoint)
@@ -165,3 +178,41 @@ def test_without_a_whole_checkpoint_there_is_none(tmp_path: Path) -> None:
     (tmp_path / ".step-00000006.partial").mkdir()
     found, messages = latest_good(tmp_path)
     assert found is None and len(messages) == 1
+
+
+def test_tied_weights_are_stored_once_and_read_back_as_one(tmp_path: Path) -> None:
+    embedding = np.arange(12, dtype=np.float32).reshape(3, 4)
+    tied = {"model/embed": embedding, "model/head": embedding, "model/other": embedding.copy(), "step": np.array(1)}
+    digest = write_checkpoint(tmp_path, 1, tied)
+    assert digest == state_digest({name: tensor.copy() for name, tensor in tied.items()})  # content alone counts
+    assert set(load_file(tmp_path / checkpoint_name(1) / "state.safetensors")) == {"model/embed", "model/other", "step"}
+    read = read_checkpoint(tmp_path / checkpoint_name(1))
+    assert read.tensors["model/head"] is read.tensors["model/embed"] and set(read.tensors) == set(tied)
+    assert state_digest(read.tensors) == digest
+
+
+def test_views_that_only_overlap_are_stored_each(tmp_path: Path) -> None:
+    whole = np.arange(12, dtype=np.float32).reshape(3, 4)
+    state = {"a": whole, "b": whole[:2], "c": whole.T, "d": whole[:, 1]}
+    write_checkpoint(tmp_path, 1, state)
+    read = read_checkpoint(tmp_path / checkpoint_name(1)).tensors
+    assert all(np.array_equal(read[name], tensor) for name, tensor in state.items())
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (b'"aliases":{}', b'"aliases":{"x":"absent"}'),
+        (b'"aliases":{}', b'"aliases":{"model/b":"model/w"}'),
+        (b'"format":2', b'"format":1'),
+        (b'"chunk":1048576', b'"chunk":1'),
+        (b'"step":12', b'"step":"12"'),
+        (b'"shape":[8]', b'"shape":[-8]'),
+    ],
+)
+def test_a_malformed_document_is_one_message(checkpoint: Path, old: bytes, new: bytes) -> None:
+    path = checkpoint / "state.json"
+    assert old in path.read_bytes()
+    path.write_bytes(path.read_bytes().replace(old, new))
+    with pytest.raises(InputError, match="not a checkpoint"):
+        read_checkpoint(checkpoint)

@@ -36,7 +36,7 @@ def test_only_its_own_modules_import_a_framework(framework: str) -> None:
     ("module", "forbidden"),
     [
         ("reprise_trainer.__main__", ("pydantic", "numpy", "torch", "cryptography", "safetensors")),
-        ("reprise_trainer.data.ingest", ("numpy", "torch")),
+        ("reprise_trainer.data.snapshot", ("numpy", "torch")),
         ("reprise_trainer.config.read", ("numpy", "torch")),
         ("reprise_trainer.training.record", ("numpy", "torch")),
         ("reprise_trainer.training.ledger", ("numpy", "torch", "pydantic")),

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tests.trainer.conftest import environment
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, StorageError
 from reprise_trainer.training.ledger import (
@@ -181,3 +184,26 @@ def test_a_ledger_changed_before_the_checkpoint_is_not_gone_on_with(undisturbed:
     with pytest.raises(DoesNotHoldError, match="line 3 breaks the chain"):
         LedgerWriter.resume(path, HEADER, 4)
     assert LedgerWriter.resume(path, HEADER, 0).lines == 0  # what was changed is dropped with the rest
+
+
+def command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "reprise_trainer", "ledger", "verify", *map(str, arguments)]
+    return subprocess.run(argv, check=False, capture_output=True, text=True, env=environment())
+
+
+def test_the_command_finds_what_was_changed_and_what_was_cut_off(undisturbed: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    path.write_bytes(undisturbed)
+    head = read_ledger(undisturbed).head
+    whole = command(path, "--head", head)
+    assert (whole.returncode, whole.stderr) == (0, "") and f"head {head}: 5 steps, 2 checkpoints" in whole.stdout
+    assert json.loads(command(path, "--json").stdout)["checkpoints"] == {str(step): STATES[step] for step in STATES}
+    path.write_bytes(b"".join(undisturbed.splitlines(keepends=True)[:-1]))
+    cut = command(path, "--head", head)
+    assert cut.returncode == 1 and "the ledger's head is" in cut.stderr
+    assert "can't tell whether its end was cut off" in command(path).stdout
+    path.write_bytes(undisturbed.replace(b'"step":1', b'"step":7'))
+    changed = command(path)
+    assert changed.returncode == 1 and "line 3 breaks the chain" in changed.stderr
+    assert command(tmp_path / "absent").returncode == 66
+    assert command(path, "--head", "abc").returncode == 65

@@ -159,9 +159,10 @@ def test_output_that_is_not_empty_is_left_alone(run_once: RunOnce, snapshot: Ope
     argv = command(CONFIG, snapshot, output)
     (output / "ledger.jsonl").write_text("mine\n")
     process = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True)
-    assert process.returncode == 74
+    assert process.returncode == 65
+    assert "line 1 is not a ledger line" in process.stderr and "Traceback" not in process.stderr
+    assert [path.name for path in output.iterdir()] == ["ledger.jsonl"]
     assert (output / "ledger.jsonl").read_text() == "mine\n"
-    assert "Traceback" not in process.stderr
 
 
 def test_a_full_disk_is_one_message(snapshot: OpenSnapshot, small_disk: Path) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -8,7 +9,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key
-from reprise.trust.policy_file import own_policy
+from reprise.trust.policy_file import own_policy, with_launcher
 from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.identity.bundle import DELEGATION, RUN_RECORD, make_statement, public_pem, sign_statement
 from reprise_trainer.identity.delegation import verify_delegation
@@ -127,6 +128,7 @@ def test_a_record_in_place_of_the_delegation_is_refused_even_when_the_policy_key
         ("public_key", "x"),
         ("expires", "never"),
         ("nonce", None),
+        ("policy", "sha256:1"),
     ],
 )
 def test_a_malformed_delegation_is_refused_with_its_field(field: str, value: object) -> None:
@@ -147,3 +149,20 @@ def test_a_malformed_delegation_is_refused_with_its_field(field: str, value: obj
 def test_two_delegations_never_share_a_nonce() -> None:
     keys = POLICY.public_keys()
     assert verify_delegation(grant(), keys, at=NOW).nonce != verify_delegation(grant(), keys, at=NOW).nonce
+
+
+def test_a_launcher_of_the_policy_may_delegate_until_it_is_revoked() -> None:
+    policy = with_launcher(own_policy(make_key().public_key()), "host", LAUNCHER.public_key())
+    assert verify_record(record(), grant(), policy).key_name == "host"
+    revoked = replace(policy, revoked_keys=(policy.launchers[0].fingerprint,))
+    with pytest.raises(DoesNotHoldError, match="not by a known key"):
+        verify_record(record(), grant(), revoked)
+    ended = replace(policy, launchers=(replace(policy.launchers[0], not_after=NOW),))
+    with pytest.raises(DoesNotHoldError, match="key 'host' ended"):
+        verify_record(record(), grant(), ended)
+
+
+def test_a_delegation_names_the_policy_that_held() -> None:
+    keys = POLICY.public_keys()
+    assert verify_delegation(grant(policy=OTHER), keys, at=NOW).policy == OTHER
+    assert verify_delegation(grant(), keys, at=NOW).policy == ""

@@ -111,8 +111,9 @@ def test_without_a_time_nothing_that_ends_counts(asked: Policy) -> None:
     [
         (policy(trusted_root=OTHER), "trusted root"),
         (policy(log=True), "transparency log"),
-        (policy(identities=(SignerIdentity("https://issuer", "me"),)), "signer identities"),
-        (policy(identities=(SignerIdentity("https://issuer", "", "https://.*"),)), "signer identities"),
+        (policy(time=True), "proven time"),
+        (policy(identities=(SignerIdentity("https://issuer", "me"),)), "trusted root"),
+        (policy(identities=(SignerIdentity("https://issuer", "", "https://.*"),)), "trusted root"),
     ],
 )
 def test_what_is_required_and_not_checked_does_not_hold(asked: Policy, name: str) -> None:

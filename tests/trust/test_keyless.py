@@ -19,7 +19,7 @@ from sigstore.models import ClientTrustConfig
 from sigstore.oidc import IdentityToken
 from sigstore.sign import Signer, SigningContext
 
-from reprise.trust.keyless import is_keyless, read_trusted_root, verify_keyless
+from reprise.trust.keyless import read_trusted_root, verify_keyless
 from reprise.trust.keyless_signer import read_trust_config
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import (
@@ -31,6 +31,7 @@ from reprise_trainer.errors import (
     UnavailableError,
 )
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, sign_statement
+from reprise_trainer.identity.proofs import has_certificate
 
 
 @pytest.fixture(scope="module")
@@ -173,7 +174,7 @@ def test_the_root_is_pinned(tmp_path: Path, root: bytes) -> None:
 
 @pytest.mark.parametrize("data", [b"", b"[]", b"null", b"{}", b'{"mediaType": "x"}', b"[" * 10_000])
 def test_what_is_no_bundle_or_no_root_is_refused(bundle: bytes, root: bytes, rule: Rule, data: bytes) -> None:
-    assert not is_keyless(data)
+    assert not has_certificate(data)
     with pytest.raises(InputError):
         verify_keyless(data, root, [rule], DIGEST)
     with pytest.raises(InputError):
@@ -182,7 +183,7 @@ def test_what_is_no_bundle_or_no_root_is_refused(bundle: bytes, root: bytes, rul
 
 def test_a_bundle_by_a_key_is_not_keyless(root: bytes, rule: Rule, key: Any) -> None:
     data = sign_statement(key, make_statement("image", DIGEST, IMAGE_SIGNATURE, {}))
-    assert not is_keyless(data)
+    assert not has_certificate(data)
     with pytest.raises(InputError, match="not a keyless Sigstore bundle"):
         verify_keyless(data, root, [rule], DIGEST)
 

@@ -18,7 +18,7 @@ from private_sigstore import PrivateSigstore, private_sigstore
 from sigstore.models import ClientTrustConfig
 
 from reprise.store import Store
-from reprise.trust.keyless import is_keyless, verify_keyless
+from reprise.trust.keyless import verify_keyless
 from reprise.trust.keyless_signer import KeylessSigner, ambient_token, read_trust_config, token_from_file
 from reprise.trust.sign import sign_image, stored_bundles
 from reprise_trainer.errors import (
@@ -26,13 +26,14 @@ from reprise_trainer.errors import (
     UnavailableError,
 )
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement
+from reprise_trainer.identity.proofs import has_certificate
 
 
 def test_it_is_stored_as_our_own_bundles_are(sigstore: PrivateSigstore, store: Store, image: str) -> None:
     made = signer(sigstore)
     referrer = sign_image(store, image, "one", made)
     (found,) = [bundle for name, bundle in stored_bundles(store, image) if name == referrer]
-    assert is_keyless(found) and made.identity == f"{BUILDER} ({sigstore.provider.url})"
+    assert has_certificate(found) and made.identity == f"{BUILDER} ({sigstore.provider.url})"
     verify_keyless(found, root_of(sigstore), [Rule(sigstore.provider.url, BUILDER)], image)
     assert store.manifest(referrer)["annotations"]["dev.sigstore.bundle.predicateType"] == IMAGE_SIGNATURE
 

@@ -97,6 +97,8 @@ FULL = Policy(
     ),
     trusted_root=IMAGE,
     log=True,
+    time=True,
+    launchers=(PolicyKey("host", public_pem(make_key().public_key()), datetime(2029, 1, 1, tzinfo=UTC)),),
 )
 
 
@@ -164,10 +166,13 @@ def test_the_image_signature_is_required_when_nothing_is_said() -> None:
         ("require = 1", "must be a table"),
         ("a = [", "not a TOML file"),
         (TEXT + "signer = 2", "unknown key 'signer'; did you mean 'signers'"),
-        (TEXT + "signers = 2", "asks for 2 signers, but has 1 different keys"),
+        (TEXT + "signers = 2", "asks for 2 signers, but has 1 different ones"),
         (TEXT + "signers = 0", "signers is 0; expected a number of at least 1"),
         (TEXT + "signers = true", "signers is True"),
         (TEXT + "log = 1", "log is 1; expected true or false"),
+        (TEXT + "time = 1", "time is 1; expected true or false"),
+        (TEXT + TEXT.partition("[require]")[0].replace("[[keys]]", "[[launchers]]"), "are both named 'own'"),
+        (TEXT.replace("[[keys]]", "[[launchers]]"), "no \\[\\[keys\\]\\] and no"),
         (TEXT + "repositories = []", "repositories must be a list of at least one"),
         (TEXT + "repositories = 'a.org/x'", "repositories must be a list"),
         (TEXT + "repositories = ['a.org/x:1']", "expected HOST/PATH or HOST/PATH/\\*, without a tag"),

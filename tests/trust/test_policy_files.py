@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from reprise.trust.keys import make_key
-from reprise.trust.policy_file import own_policy, save_new_policy, with_key
+from reprise.trust.policy_file import own_policy, save_new_policy, with_launcher
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.policy import Policy, read_policy, write_policy
 
@@ -15,25 +15,27 @@ from reprise_trainer.identity.policy import Policy, read_policy, write_policy
 def policy_of(*names: str) -> Policy:
     policy = own_policy(make_key().public_key())
     for name in names:
-        policy = with_key(policy, name, make_key().public_key())
+        policy = with_launcher(policy, name, make_key().public_key())
     return policy
 
 
 def test_a_key_is_added_once_and_nothing_else_changes() -> None:
     policy, key = policy_of("release"), make_key().public_key()
-    grown = with_key(policy, "launcher", key)
-    assert grown.keys[:-1] == policy.keys and grown.predicates == policy.predicates
-    assert grown.public_keys()["launcher"] == key
-    assert with_key(grown, "again", key) == grown
+    grown = with_launcher(policy, "launcher", key)
+    assert grown.launchers[:-1] == policy.launchers and grown.keys == policy.keys
+    assert grown.predicates == policy.predicates
+    assert grown.delegating_keys()["launcher"] == key and "launcher" not in grown.public_keys()
+    assert with_launcher(grown, "again", key) == grown
 
 
 def test_a_name_that_is_taken_gets_a_number() -> None:
-    assert [each.name for each in policy_of("launcher", "launcher", "launcher").keys] == [
-        "own",
-        "launcher",
-        "launcher-2",
-        "launcher-3",
-    ]
+    names = [each.name for each in policy_of("own", "launcher", "launcher", "launcher").launchers]
+    assert names == ["own-2", "launcher", "launcher-2", "launcher-3"]
+
+
+def test_a_key_for_images_needs_no_second_entry_to_launch() -> None:
+    key = make_key().public_key()
+    assert with_launcher(own_policy(key), "launcher", key) == own_policy(key)
 
 
 def test_a_grown_policy_reads_back_as_it_was_written() -> None:

@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 import traceback
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.errors import RefusedError, RepriseError
+from reprise_trainer.errors import RefusedError, RepriseError, StoppedError
 from reprise_trainer.identity.launch import (
     CONFIG_FILE,
     DATA,
@@ -24,7 +25,9 @@ from reprise_trainer.identity.start import Identity, verify_end, verify_identity
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
+from reprise_trainer.redaction import redact
 from reprise_trainer.reporting.events import Events
+from reprise_trainer.training.stop import Stop, stop_on_signals
 
 if TYPE_CHECKING:  # all the rest is imported once its files are known to be the image's own
     from reprise_trainer.training.record import RunRecord
@@ -46,7 +49,7 @@ def main() -> int:
         print("interrupted", file=sys.stderr)
         return 130
     except Exception:  # a defect of ours: its traceback is what a report of it needs
-        traceback.print_exc()
+        print(redact(traceback.format_exc()), end="", file=sys.stderr)
         return RepriseError.exit_code
     return 0
 
@@ -58,33 +61,49 @@ def _run(launch_folder: Path, data: Path, output: Path, events: Events) -> None:
     require_cpu(profile)
     enter_profile(profile, threads)
 
+    with stop_on_signals() as stop:
+        _measure_and_train(launch_folder, config, profile.switches(threads), data, output, events, stop)
+
+
+def _measure_and_train(
+    launch_folder: Path,
+    config: bytes,
+    switches: Mapping[str, str],
+    data: Path,
+    output: Path,
+    events: Events,
+    stop: Stop,
+) -> None:
     # What am I running on? The standard library and this package are all that has been used so far.
-    identity = verify_identity(launch_folder, switches=profile.switches(threads))
+    identity = verify_identity(launch_folder, switches=switches)
     events.emit(_measured(identity))
 
     # Train, and leave a signed record of it.
-    record = _train_and_record(identity, launch_folder, config, data, output, events)
+    record = _train_and_record(identity, launch_folder, config, data, output, events, stop)
     events.emit(_finished(record))
 
 
 def _train_and_record(
-    identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path, events: Events
+    identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path, events: Events, stop: Stop
 ) -> RunRecord:
     from reprise_trainer.durable import write_durably
     from reprise_trainer.reporting.report import write_report
     from reprise_trainer.training.describe import describe_run
     from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
     from reprise_trainer.training.run import Request, run
+    from reprise_trainer.training.sampler import sampled
 
     # May I sign for this run? Asked before training, since an answer of no would only waste it.
     started = datetime.now(UTC)
     key = read_run_key(launch_folder, identity.launch, config=sha256_digest(config), at=started)
 
-    outcome = run(Request(config, identity.digest, identity.launch.snapshot, data, output), events.emit)
+    request = Request(config, identity.digest, identity.launch.snapshot, data, output)
+    with sampled(lambda health: events.emit({"event": "health", "step": events.step, **health})) as usage:
+        outcome = run(request, events.emit, stop=stop)
 
     # Was anything from outside the image loaded meanwhile? Only if not is there a record.
     verify_end(identity)
-    record = describe_run(identity, config, outcome, key, started=started)
+    record = describe_run(identity, config, outcome, key, started=started, sampled=usage.facts())
     write_report(record, output)
     write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))
     return record
@@ -119,8 +138,9 @@ def _finished(record: RunRecord) -> dict[str, object]:
 
 
 def _failed(events: Events, error: RepriseError) -> int:
-    print(f"error: {error}", file=sys.stderr)
-    kind = "refused" if isinstance(error, RefusedError) else "failed"
+    print(redact(f"error: {error}"), file=sys.stderr)
+    kinds: tuple[tuple[type[RepriseError], str], ...] = ((RefusedError, "refused"), (StoppedError, "stopped"))
+    kind = next((name for each, name in kinds if isinstance(error, each)), "failed")
     with contextlib.suppress(RepriseError):  # standard output may be gone; stderr and the exit code say it all
         events.emit({"event": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code})
     return error.exit_code

@@ -61,6 +61,12 @@ class StorageError(RepriseError):
     exit_code = 74
 
 
+class StoppedError(RepriseError):
+    """A signal asked the run to stop; it left a checkpoint and can go on (EX_TEMPFAIL: try again later)."""
+
+    exit_code = 75
+
+
 class RefusedError(RepriseError):
     """The trainer refuses to start, because what it runs on is not what it was told (EX_CONFIG)."""
 

@@ -20,14 +20,14 @@ from reprise.audit.report import AuditReport, Part
 from reprise.audit.steps import Replayed, Steps, audit_run
 from reprise.engine.interface import EngineName
 from reprise.events import OnEvent, ignore
-from reprise.run_config import data_artifact
-from reprise.snapshots import StoredSnapshot, prepare_snapshot
+from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.stored_image import read_image_lock, read_inventory
 from reprise.train import Launcher, run_training
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image
+from reprise_trainer.config.data import StoreSection
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import SystemFailureError
 from reprise_trainer.numerics.cpu import read_cpuinfo, require_cpu
@@ -106,9 +106,11 @@ class Workshop:
     def _snapshot(self, run: VerifiedRun) -> StoredSnapshot:
         image = run.record.image.digest
         _, environment, _ = read_image_lock(self.store, image, read_inventory(self.store, image))
-        artifact = data_artifact(run.config)
-        bring_artifacts([artifact], self.store, self.empty, environment.sources, on_event=self.on_event)
-        return prepare_snapshot(run.config.data.name, artifact, self.empty)
+        if isinstance(run.config.data, StoreSection):  # it names the very bytes: there is nothing to make again
+            return prepare_snapshot(run.config.data, self.store)
+        artifacts = data_artifacts(run.config.data, self.store)
+        bring_artifacts(artifacts, self.store, self.empty, environment.sources, on_event=self.on_event)
+        return prepare_snapshot(run.config.data, self.empty)
 
 
 def cpu_obstacle(run: VerifiedRun) -> str:

@@ -5,30 +5,34 @@ from __future__ import annotations
 import builtins
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from reprise.bundle.tar_file import BLOB_FOLDER, Stretch, read_members
-from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE
+from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE, REFERENCES
 from reprise.events import OnEvent, ignore
 from reprise.registry.checked_pull import REFERRER_LIMIT, Check, judging_store
-from reprise.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
+from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
+from reprise.registry.reference import parse_reference
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise.store.platforms import INDEX_TYPES
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError, NotFoundError, StorageError
 from reprise_trainer.identity.strict_json import parse_json
 
 _CHUNK = 1 << 20
+_REFERENCES_LIMIT = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
     """What was loaded: the image's digest, its name in the store, digests of all manifests, the blobs that came in, and
-    the policy that the bundle holds (None without one), which is no reason to trust anything."""
+    the policy (None without one) and references that the bundle holds, which are no reason to trust anything."""
 
     image: str
     name: str
@@ -36,6 +40,7 @@ class Loaded:
     blobs: int
     bytes: int
     policy: builtins.bytes | None
+    claimed: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
         """What was loaded, for `--json`."""
@@ -46,15 +51,34 @@ class Loaded:
             "blobs_new": self.blobs,
             "bytes": self.bytes,
             "has_policy": self.policy is not None,
+            "claimed_references": list(self.claimed),
         }
 
 
-def load_bundle(file: Path, store: Store, *, check: Check | None = None, on_event: OnEvent = ignore) -> Loaded:
+def claimed_references(file: Path) -> tuple[str, ...]:
+    """Where a bundle says that its image was pulled from, which nothing proves.
+
+    Raises:
+        NotFoundError, InputError: as `load_bundle`.
+    """
+    with _opened(file) as bundle:
+        return bundle.references
+
+
+def load_bundle(
+    file: Path,
+    store: Store,
+    *,
+    check: Check | None = None,
+    names: Sequence[str] = (),
+    on_event: OnEvent = ignore,
+) -> Loaded:
     """Put all that a bundle holds into the store.
 
     Args:
         check: judges the image by its manifest, config and referrers; when it raises, no layer was read and the store
             is as it was. Without one the image gets no name: a bundle that nobody vouches for moves no tag.
+        names: what the store is to call the image, beside the bundle's own name; none without a `check`.
         on_event: told of each blob's progress.
 
     Raises:
@@ -62,24 +86,20 @@ def load_bundle(file: Path, store: Store, *, check: Check | None = None, on_even
         InputError: it is no bundle; a digest or size is not what was named; something is in it that nothing names.
         StorageError: there is no room, or the store can't be written.
     """
-    try:
-        source = file.open("rb")
-    except OSError as error:
-        raise NotFoundError(f"cannot read the bundle {file}: {error.strerror}") from error
-    with source:
-        bundle = _open(source, str(file))
+    with _opened(file) as bundle:
         if check is not None:
             _judge(bundle, store, check)
         name = bundle.name if check is not None else ""  # a stranger names nothing here
         policy = bundle.policy()
         _expect_room(bundle, store)
         fetched = [_bring(bundle, blob, store, on_event) for blob in bundle.blobs.values()]
+        tags: list[str | None] = [each for each in (name, *names) if each and check is not None]
         for digest, manifest in bundle.manifests.items():
-            tag = name if digest == bundle.image else None
             kind = manifest.artifact_type or None
-            store.put_manifest(manifest.data, manifest.media_type, tag=tag or None, artifact_type=kind)
+            for tag in (tags or [None]) if digest == bundle.image else [None]:
+                store.put_manifest(manifest.data, manifest.media_type, tag=tag, artifact_type=kind)
     new = sum(size > 0 for size in fetched)
-    return Loaded(bundle.image, name, tuple(bundle.manifests), new, sum(fetched), policy)
+    return Loaded(bundle.image, name, tuple(bundle.manifests), new, sum(fetched), policy, bundle.references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +111,7 @@ class _Bundle:
     members: dict[str, Stretch]
     image: str
     name: str
+    references: tuple[str, ...] = ()
     manifests: dict[str, ReadManifest] = field(default_factory=dict)
     blobs: dict[str, Descriptor] = field(default_factory=dict)
 
@@ -123,10 +144,21 @@ def _small(bundle: _Bundle, name: str, limit: int) -> bytes:
     return bundle.source.read(stretch.size)
 
 
+@contextmanager
+def _opened(file: Path) -> Iterator[_Bundle]:
+    try:
+        source = file.open("rb")
+    except OSError as error:
+        raise NotFoundError(f"cannot read the bundle {file}: {error.strerror}") from error
+    with source:
+        yield _open(source, str(file))
+
+
 def _open(source: BinaryIO, what: str) -> _Bundle:
     members = read_members(source, what)
-    entries, image, name = _index(_Bundle(source, what, members, "", ""))
-    bundle = _Bundle(source, what, members, image, name)
+    entries, root = _index(_Bundle(source, what, members, "", ""))
+    name = _notes(root).get(TAG, "")
+    bundle = _Bundle(source, what, members, root["digest"], name if isinstance(name, str) else "", _references(root))
     for entry in entries:
         if entry in bundle.manifests:
             raise InputError(f"{what}: index.json lists {entry} twice")
@@ -137,8 +169,17 @@ def _open(source: BinaryIO, what: str) -> _Bundle:
     return bundle
 
 
-def _index(bundle: _Bundle) -> tuple[list[str], str, str]:
-    """The manifests that index.json lists, and the image's digest and name."""
+def _references(root: dict[str, Any]) -> tuple[str, ...]:
+    """The references that the image's entry claims; raises InputError where one is malformed."""
+    claimed = _notes(root).get(REFERENCES, "")
+    found = tuple(claimed.split()) if isinstance(claimed, str) else ()
+    if len(found) > _REFERENCES_LIMIT:
+        raise InputError(f"a bundle that names {len(found)} references; at most {_REFERENCES_LIMIT} are read")
+    return tuple(str(parse_reference(each)) for each in found)
+
+
+def _index(bundle: _Bundle) -> tuple[list[str], dict[str, Any]]:
+    """The manifests that index.json lists, and the image's entry."""
     layout = parse_json(_small(bundle, "oci-layout", 4096), f"{bundle.what}: oci-layout", size_limit=4096)
     if not isinstance(layout, dict) or layout.get("imageLayoutVersion") != "1.0.0":
         raise InputError(f"{bundle.what} is not an OCI layout of version 1.0.0")
@@ -150,8 +191,7 @@ def _index(bundle: _Bundle) -> tuple[list[str], str, str]:
     images = [each for each in entries if _notes(each).get(IS_IMAGE) == "true"]
     if len(images) != 1:
         raise InputError(f"{bundle.what}: index.json names {len(images)} images as the bundle's, expected one")
-    name = _notes(images[0]).get(TAG, "")
-    return [each["digest"] for each in entries], images[0]["digest"], name if isinstance(name, str) else ""
+    return [each["digest"] for each in entries], images[0]
 
 
 def _is_entry(entry: object) -> bool:

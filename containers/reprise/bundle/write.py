@@ -24,6 +24,8 @@ DATA_TYPE = "application/vnd.reprise.data.v1"
 POLICY_NAME = "policy.toml"
 IS_IMAGE = "reprise.bundle.image"
 """Annotation of the entry in index.json that is the bundle's image."""
+REFERENCES = "reprise.bundle.references"
+"""Annotation of that entry: where the image was pulled from, as the writer says, with a space between two."""
 
 _LAYOUT = canonical_json({"imageLayoutVersion": "1.0.0"})
 
@@ -50,7 +52,14 @@ class Bundle:
 
 
 def write_bundle(
-    store: Store, digest: str, file: Path, *, name: str = "", policy: bytes = b"", data: Sequence[tuple[str, str]] = ()
+    store: Store,
+    digest: str,
+    file: Path,
+    *,
+    name: str = "",
+    references: Sequence[str] = (),
+    policy: bytes = b"",
+    data: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
     """Write an image with all that refers to it, and what its host needs beside it, as one file.
 
@@ -59,6 +68,7 @@ def write_bundle(
     Args:
         digest: the image's manifest digest.
         name: what the image is called on the other side; empty for nothing but its digest.
+        references: where the image was pulled from or pushed to, for whoever loads it to compare with.
         policy: bytes of a policy (TOML) to take along; empty for none. Whoever loads the bundle has to get the policy,
             or its keys' fingerprints, by another way to trust it.
         data: names and digests of the locked files that runs take their data from; the store has to hold them.
@@ -71,10 +81,11 @@ def write_bundle(
     graph = store_graph(store, digest)
     contents: dict[str, bytes | Path] = {each: manifest.data for each, manifest in graph.manifests.items()}
     contents |= {blob: store.check(blob) for blob in graph.blobs if blob not in contents}
-    entries = [_entry(each, name if each.digest == digest else "", digest) for each in graph.manifests.values()]
+    root = _root_notes(name, references)
+    entries = [_entry(each, root if each.digest == digest else {}) for each in graph.manifests.values()]
     for extra, files in (*_policy(policy), *_data(store, data)):
         contents |= {extra.digest: extra.data, **files}
-        entries.append(_entry(extra, "", digest))
+        entries.append(_entry(extra, {}))
     index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": sorted(entries, key=lambda each: each["digest"])}
     members: list[tuple[str, bytes | Path]] = [("oci-layout", _LAYOUT), ("index.json", canonical_json(index))]
     members += [(f"{BLOB_FOLDER}/{each.removeprefix('sha256:')}", contents[each]) for each in sorted(contents)]
@@ -82,11 +93,15 @@ def write_bundle(
     return Bundle(file, digest, len(entries), len(contents) - len(entries), file.stat().st_size)
 
 
-def _entry(manifest: ReadManifest, name: str, image: str) -> dict[str, Any]:
+def _root_notes(name: str, references: Sequence[str]) -> dict[str, str]:
+    named = {TAG: name} if name else {}
+    return {**named, IS_IMAGE: "true", **({REFERENCES: " ".join(references)} if references else {})}
+
+
+def _entry(manifest: ReadManifest, notes: dict[str, str]) -> dict[str, Any]:
     entry: dict[str, Any] = {"mediaType": manifest.media_type, "digest": manifest.digest, "size": len(manifest.data)}
     if manifest.artifact_type:
         entry["artifactType"] = manifest.artifact_type
-    notes = {**({TAG: name} if name else {}), **({IS_IMAGE: "true"} if manifest.digest == image else {})}
     return {**entry, "annotations": notes} if notes else entry
 
 

@@ -21,6 +21,12 @@ def command(
         list[Path] | None,
         typer.Option("--config", help="A run's configuration: the bundle takes its data along.", metavar="FILE"),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--as", help="Where the image was pushed to; by default what pulls of it are remembered.", metavar="REF"
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,8 +38,11 @@ def command(
     """
     from reprise.bundle.write import write_bundle
     from reprise.cli.output import print_json, print_rows
-    from reprise.run_config import data_artifact, load_config
+    from reprise.registry.reference import parse_reference
+    from reprise.run_config import load_config
+    from reprise.snapshots import data_artifacts
     from reprise.store import Store
+    from reprise.store.references import pulled_from
     from reprise.trust.keys import home
     from reprise.trust.policy_file import POLICY_FILE, load_policy
 
@@ -41,12 +50,17 @@ def command(
     digest = opened.resolve(image)
     place = policy or home() / POLICY_FILE
     load_policy(place)  # one that can't be read is said here, not on a host without any network
-    data = [data_artifact(load_config(each)[1]) for each in configs or ()]
+    data = [
+        artifact
+        for each in configs or ()
+        for artifact in data_artifacts(load_config(each)[1].data, opened, base=each.parent)
+    ]
     written = write_bundle(
         opened,
         digest,
         output,
         name="" if image == digest else image,
+        references=[str(parse_reference(reference))] if reference else pulled_from(opened, digest),
         policy=place.read_bytes(),
         data=[(each.file_name, each.digest) for each in data],
     )

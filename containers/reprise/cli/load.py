@@ -24,6 +24,14 @@ def command(
             "--save-policy", help="New file for the bundle's own policy; compare its keys first.", metavar="FILE"
         ),
     ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--as",
+            help="Where its image was pulled from: your word for it, judged and remembered as a pull's is.",
+            metavar="REF",
+        ),
+    ] = None,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -32,23 +40,32 @@ def command(
     A policy that comes with an image proves nothing about it: `--save-policy` writes it and prints its keys'
     fingerprints, to compare with those that you got by another way (`reprise key --json` prints one's own).
 
+    A policy that allows some repositories alone needs `--as`: a bundle says where its image came from, and proves it by
+    nothing.
+
     Example: `reprise load torch-cpu.tar --policy policy.toml`
     """
+    from reprise.bundle.accept import load_accepted
     from reprise.bundle.read import load_bundle
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
+    from reprise.registry.reference import parse_reference
     from reprise.store import Store
     from reprise.trust.policy_file import load_policy, save_new_policy
-    from reprise.trust.verify import verify_image
-    from reprise_trainer.errors import NotFoundError
+    from reprise_trainer.errors import InputError, NotFoundError
     from reprise_trainer.identity.bundle import key_hint
     from reprise_trainer.identity.policy import Policy
 
     rules = load_policy(policy) if policy else None
-
-    check = (lambda judged, digest: verify_image(judged, digest, rules).require()) if rules else None
+    word = parse_reference(reference) if reference else None
+    if word and rules is None:
+        raise InputError("--as names what a policy judges; without --policy nothing is judged, and nothing remembered")
+    opened = Store.open(store)
     with progress() as on_event:
-        loaded = load_bundle(bundle, Store.open(store), check=check, on_event=on_event)
+        if rules is not None:
+            loaded = load_accepted(bundle, opened, rules, reference=word, on_event=on_event)
+        else:
+            loaded = load_bundle(bundle, opened, on_event=on_event)
     saved: Policy | None = None
     if save_policy:
         if loaded.policy is None:
@@ -56,6 +73,7 @@ def command(
         saved = save_new_policy(loaded.policy, save_policy)
     keys = {name: key_hint(public) for name, public in saved.public_keys().items()} if saved else {}
     document = {**loaded.as_json(), "judged": rules is not None, "policy_keys": keys}
+    document |= {"reference": str(word)} if word else {}
     if as_json:
         print_json(document)
         return

@@ -6,6 +6,8 @@ import errno
 import json
 import os
 import sys
+import traceback
+from types import TracebackType
 from typing import Annotated
 
 import typer
@@ -36,6 +38,7 @@ from reprise.cli import (
     verify,
 )
 from reprise_trainer.errors import RepriseError, StorageError
+from reprise_trainer.redaction import redact
 
 app = typer.Typer(
     name="reprise",
@@ -68,6 +71,7 @@ def _options(
 
 def main() -> None:
     """Run the command line; every expected failure is one message on stderr and a documented exit code."""
+    sys.excepthook = _report_defect
     try:
         app()
     except RepriseError as error:
@@ -88,6 +92,11 @@ def main() -> None:
 def _fail(error: RepriseError) -> None:
     if "--json" in sys.argv:
         document = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
-        print(json.dumps({"error": document}, ensure_ascii=False))
-    print(f"error: {error}", file=sys.stderr)
+        print(redact(json.dumps({"error": document}, ensure_ascii=False)))
+    print(redact(f"error: {error}"), file=sys.stderr)
     sys.exit(error.exit_code)
+
+
+def _report_defect(kind: type[BaseException], error: BaseException, place: TracebackType | None) -> None:
+    """A defect of ours: its traceback is what a report of it needs, without the secrets in its values."""
+    print(redact("".join(traceback.format_exception(kind, error, place))), end="", file=sys.stderr)

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from reprise.trust.passphrase import Passphrase
 
 EngineName = Literal["namespaces", "docker", "podman"]
+ProgressForm = Literal["auto", "plain", "json"]
 
 ProjectOption = Annotated[
     Path, typer.Option("--project", help="Folder of the project; the nearest one upwards is taken.", metavar="DIR")
@@ -22,6 +23,14 @@ StoreOption = Annotated[
 PolicyOption = Annotated[
     Path | None,
     typer.Option("--policy", help="Policy file; by default the one beside your signing key.", metavar="FILE"),
+]
+TrustedRootOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--trusted-root",
+        help="The trusted root that the policy pins; by default trusted_root.json beside it.",
+        metavar="FILE",
+    ),
 ]
 KeyOption = Annotated[
     Path | None,
@@ -51,6 +60,29 @@ CertificatesOption = Annotated[
 SetOption = Annotated[
     list[str] | None,
     typer.Option("--set", help="Set a key of CONFIG; may be given again.", metavar="KEY=VALUE"),
+]
+PlatformOption = Annotated[
+    str | None,
+    typer.Option("--platform", help="Of an index, the image for this platform.", metavar="OS/ARCH[/VARIANT]"),
+]
+TensorBoardOption = Annotated[
+    Path | None, typer.Option("--tensorboard", help="Write TensorBoard's log below this folder.", metavar="DIR")
+]
+MlflowOption = Annotated[
+    str | None, typer.Option("--mlflow", help="Log to this MLflow server, or file: address.", metavar="URI")
+]
+MetricsPortOption = Annotated[
+    int | None,
+    typer.Option(
+        "--metrics-port",
+        min=0,
+        max=65535,
+        help="Serve a page for Prometheus at this port of 127.0.0.1; 0 takes a free one.",
+        metavar="PORT",
+    ),
+]
+ProgressOption = Annotated[
+    ProgressForm, typer.Option("--progress", help="How progress is shown on stderr: auto, plain lines, JSON lines.")
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 

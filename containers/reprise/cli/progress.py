@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reprise.events import Event, OnEvent, ignore
+from reprise_trainer.redaction import redact
 
 
 @contextmanager
-def progress(*, quiet: bool = False) -> Iterator[OnEvent]:
+def progress(form: str = "auto", *, quiet: bool = False) -> Iterator[OnEvent]:
     """A receiver for progress events.
 
     On a terminal each long step has a bar; in a log (no terminal) each finished layer, artifact or tenth of a run
     has one line, so that a log stays readable.
+
+    Args:
+        form: `auto` as above, `plain` for lines in any case, `json` for one JSON object an event.
+        quiet: show nothing.
     """
     if quiet:
         yield ignore
-    elif sys.stderr.isatty():
+    elif form == "json":
+        yield _json_line
+    elif form == "auto" and sys.stderr.isatty():
         with _bars() as on_event:
             yield on_event
     else:
@@ -30,15 +38,21 @@ def progress(*, quiet: bool = False) -> Iterator[OnEvent]:
 def _bars() -> Iterator[OnEvent]:
     """One bar a kind of work (all artifacts, all layers, all steps), however many things run at once."""
     from rich.console import Console
-    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}"), TimeElapsedColumn())
+    columns = (
+        *(TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[figure]}")),
+        *(TimeElapsedColumn(), TextColumn("left"), TimeRemainingColumn()),
+    )
     with Progress(*columns, console=Console(stderr=True)) as bars:
         tasks: dict[str, TaskID] = {}
         parts: dict[str, dict[str, tuple[int, int]]] = {}
 
+        pace = _Pace()
+
         def on_event(event: Event) -> None:
             what, now, total, figure = _describe(event)
+            figure += pace.figure(event)
             if not total:
                 bars.console.print(what)
                 return
@@ -59,6 +73,29 @@ def _bars() -> Iterator[OnEvent]:
         yield on_event
 
 
+class _Pace:
+    """Records a second of the step events so far."""
+
+    def __init__(self) -> None:
+        self._first: tuple[float, int] | None = None
+
+    def figure(self, event: Event) -> str:
+        """The pace at a step event, as an addition to its figure; empty for other events, and for the first."""
+        records = event.get("records")
+        if event["event"] != "step" or not isinstance(records, int):
+            return ""
+        now = time.monotonic()
+        if self._first is None:
+            self._first = (now, records)
+            return ""
+        started, before = self._first
+        return f", {(records - before) / max(now - started, 1e-9):,.0f} samples/s"
+
+
+def _json_line(event: Event) -> None:
+    print(redact(json.dumps(dict(event), ensure_ascii=False)), file=sys.stderr, flush=True)
+
+
 _WORK = {
     "fetch": "fetch artifacts",
     "layer": "build layers",
@@ -75,16 +112,19 @@ class _Lines:
     def __init__(self) -> None:
         self._started = time.monotonic()
         self._tenths: dict[str, int] = {}
+        self._pace = _Pace()
 
     def on_event(self, event: Event) -> None:
         what, now, total, figure = _describe(event)
+        figure += self._pace.figure(event)
         tenth = 10 * now // total if total else 10
         if event["event"] != "step" and tenth < 10:
             return
         if self._tenths.get(what) == tenth and total:
             return
         self._tenths[what] = tenth
-        print(f"[{time.monotonic() - self._started:6.1f} s] {what} {figure}".rstrip(), file=sys.stderr, flush=True)
+        line = f"[{time.monotonic() - self._started:6.1f} s] {what} {figure}".rstrip()
+        print(redact(line), file=sys.stderr, flush=True)
 
 
 def _describe(event: Event) -> tuple[str, int, int, str]:
@@ -107,6 +147,8 @@ def _describe(event: Event) -> tuple[str, int, int, str]:
             return name, 0, 0, ""
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}", 0, 0, ""
+        case {"event": "health", "memory_bytes": int(memory), "cpu_share": cores}:
+            return f"health: {memory / 2**20:,.0f} MiB, {float(cores):.1f} cores busy", 0, 0, ""
         case {"event": str(kind)}:
             return str(event.get("message", kind)), 0, 0, ""
         case _:

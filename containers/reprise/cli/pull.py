@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import CertificatesOption, JsonOption, ReferenceArgument, StoreOption
+from reprise.cli.options import CertificatesOption, JsonOption, PlatformOption, ReferenceArgument, StoreOption
 
 
 def command(
@@ -18,12 +18,14 @@ def command(
     archive: Annotated[
         bool, typer.Option("--archive/--no-archive", help="Also fetch the archive, which only a rebuild needs.")
     ] = True,
+    platform: PlatformOption = None,
     certificates: CertificatesOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Pull an image with its lock, source, signatures and archive into the store; what is there is not fetched again.
 
-    An interrupted pull goes on where it stopped. Nothing is trusted yet: `reprise verify` says whether it may be used.
+    An interrupted pull goes on where it stopped. Of an index all images come, or with --platform one, under the name.
+    Nothing is trusted yet: `reprise verify` says whether it may be used.
 
     Example: `reprise pull registry.example.org/team/torch-cpu:1`
     """
@@ -41,6 +43,7 @@ def command(
             Store.open(store),
             tag=tag,
             leave_out=() if archive else (ARCHIVE_TYPE,),
+            platform=platform,
             certificates=certificates,
             on_event=on_event,
         )

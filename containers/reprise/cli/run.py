@@ -12,9 +12,13 @@ from reprise.cli.options import (
     EngineOption,
     JsonOption,
     KeyOption,
+    MetricsPortOption,
+    MlflowOption,
     PolicyOption,
+    ProgressOption,
     SetOption,
     StoreOption,
+    TensorBoardOption,
 )
 
 
@@ -34,6 +38,10 @@ def command(
     store: StoreOption = None,
     key: KeyOption = None,
     certificates: CertificatesOption = None,
+    tensorboard: TensorBoardOption = None,
+    mlflow: MlflowOption = None,
+    metrics_port: MetricsPortOption = None,
+    show: ProgressOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train as CONFIG says in IMAGE, on a host that has neither project nor lock.
@@ -50,15 +58,16 @@ def command(
     from reprise.host import obtain_image, run_in_image
     from reprise.run_config import load_config
     from reprise.store import Store
+    from reprise.trackers.choose import Trackers, tracked
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
-    load_config(
-        config, overrides
-    )  # what is wrong with it, or with the engine, is said before anything is asked or made
+    # What is wrong with it, or with the engine, is said before anything is asked or made.
+    _, parsed = load_config(config, overrides)
     choose_engine(engine, gpus)
     launcher = open_launcher(Store.open(store), key, policy, engine, gpus)
-    with progress() as on_event:
+    chosen = Trackers(tensorboard, mlflow, metrics_port)
+    with progress(show) as shown, tracked(chosen, parsed.run.name, shown) as on_event:
         obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)
         result = run_in_image(obtained, config, launcher, overrides=overrides, output=output, on_event=on_event)
     document = {**obtained.as_json(), **result.as_json()}

@@ -40,6 +40,14 @@ def command(
         str | None,
         typer.Option("--builder", help="Who built it, in the provenance; a URI that policies know.", metavar="URI"),
     ] = None,
+    repositories: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--repository",
+            help="Also sign, with your key, what this repository will hold, as cosign 2, skopeo and podman read it.",
+            metavar="HOST/PATH",
+        ),
+    ] = None,
     passphrase_fd: PassphraseDescriptorOption = None,
     passphrase_command: PassphraseCommandOption = None,
     as_json: JsonOption = False,
@@ -57,18 +65,21 @@ def command(
     from reprise.bom.sign_all import sign_all
     from reprise.cli.options import passphrase_source
     from reprise.cli.output import print_json, print_rows
+    from reprise.registry.reference import parse_repository
     from reprise.store import Store
     from reprise_trainer.errors import InputError
 
     if not keyless and (identity_token or trust_config):
         raise InputError("--identity-token and --trust-config are for --keyless")
-    if keyless and key:
-        raise InputError("--keyless and --key exclude each other")
+    if keyless and (key or repositories):
+        raise InputError("--keyless excludes --key and --repository: the older kind of signature needs a key")
+    places = [parse_repository(each) for each in repositories or ()]
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)
     passphrase = passphrase_source(passphrase_fd, passphrase_command)
     signer = _keyless_signer(identity_token, trust_config) if keyless else _key_signer(key, passphrase)
-    signed = sign_all(opened, digest, image if image != digest else "image", signer, builder or LOCAL_BUILDER)
+    name = image if image != digest else "image"
+    signed = sign_all(opened, digest, name, signer, builder or LOCAL_BUILDER, places)
     for warning in signed.left_out:
         print(f"warning: {warning}", file=sys.stderr)
     document = {"image": digest, "identity" if keyless else "key": signer.identity, **signed.referrers}

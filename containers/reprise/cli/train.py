@@ -11,12 +11,16 @@ from reprise.cli.options import (
     EngineOption,
     JsonOption,
     KeyOption,
+    MetricsPortOption,
+    MlflowOption,
     PassphraseCommandOption,
     PassphraseDescriptorOption,
     PolicyOption,
+    ProgressOption,
     ProjectOption,
     SetOption,
     StoreOption,
+    TensorBoardOption,
 )
 
 
@@ -42,6 +46,10 @@ def command(
     policy: PolicyOption = None,
     passphrase_fd: PassphraseDescriptorOption = None,
     passphrase_command: PassphraseCommandOption = None,
+    tensorboard: TensorBoardOption = None,
+    mlflow: MlflowOption = None,
+    metrics_port: MetricsPortOption = None,
+    show: ProgressOption = "auto",
     as_json: JsonOption = False,
 ) -> None:
     """Train as CONFIG says, inside its signed image, and leave a signed run record.
@@ -58,11 +66,12 @@ def command(
     from reprise.project import Project
     from reprise.run_config import load_config
     from reprise.store import Store
+    from reprise.trackers.choose import Trackers, tracked
     from reprise.train import train
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
-    load_config(config, overrides)  # what is wrong with it is said before a key or a store is made
+    _, parsed = load_config(config, overrides)  # what is wrong with it is said before a key or a store is made
     launcher = open_launcher(
         Store.open(store, create=layout is not None),
         key,
@@ -73,7 +82,8 @@ def command(
     )
     if layout is not None:
         take_signed(layout, launcher.store, launcher.key, launcher.policy)
-    with progress() as on_event:
+    chosen = Trackers(tensorboard, mlflow, metrics_port)
+    with progress(show) as shown, tracked(chosen, parsed.run.name, shown) as on_event:
         result = train(config, launcher, Project.find(project), overrides=overrides, output=output, on_event=on_event)
     if as_json:
         print_json(result.as_json())

@@ -12,8 +12,7 @@ from reprise.doctor.finding import Finding
 from reprise.doctor.processors import Version, cpu, cuda_need, gpu
 from reprise.doctor.room import clock, room
 from reprise.doctor.trust_files import key, policy
-from reprise.registry.pull import stored_name
-from reprise.registry.reference import looks_like_reference, parse_reference
+from reprise.registry.reference import looks_like_reference, parse_reference, stored_name
 from reprise.store import Store
 from reprise.store.layout import default_root
 from reprise.stored_image import read_image_lock, read_inventory

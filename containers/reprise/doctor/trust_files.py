@@ -6,9 +6,12 @@ import stat
 from pathlib import Path
 
 from reprise.doctor.finding import Finding
+from reprise.trust.keyless import with_sigstore
 from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_key
-from reprise.trust.policy_file import POLICY_FILE, load_policy
+from reprise.trust.policy_file import POLICY_FILE, ROOT_FILE, load_policy
+from reprise.trust.proofs import SigstoreProofs
 from reprise_trainer.errors import RepriseError
+from reprise_trainer.identity.policy import Policy
 
 
 def policy(path: Path | None = None) -> Finding:
@@ -18,12 +21,28 @@ def policy(path: Path | None = None) -> Finding:
         todo = "Get the policy of those who sign the images, and name it with --policy."
         return Finding(name, "warning", f"{place} does not exist: the first run writes one that trusts your key", todo)
     try:
-        keys = load_policy(place).keys
+        rules = load_policy(place)
     except RepriseError as error:
         return Finding(name, "problem", error.message, error.hint or f"Correct {place}, or name another: --policy.")
     if writable := _written_by_others(place):
         return Finding(name, "problem", f"others can change {writable}", f"chmod go-w {writable}")
-    return Finding(name, "ok", f"{place} trusts {', '.join(each.name for each in keys)}")
+    if rules.needs_root and (why := _root_problem(rules)):
+        return Finding(name, "problem", why, f"The policy pins {place.with_name(ROOT_FILE)} by its sha256.")
+    trusted = [each.name for each in rules.keys]
+    trusted += [each.subject or each.subject_pattern for each in rules.identities]
+    return Finding(name, "ok", f"{place} trusts {', '.join(trusted)}")
+
+
+def _root_problem(policy: Policy) -> str:
+    """Why nothing can be checked by the policy's trusted root; empty where it can."""
+    if not policy.trusted_root:
+        return "it asks for what only a trusted root proves, and pins none"
+    try:
+        SigstoreProofs(policy.root).require_root(policy.trusted_root)
+        with_sigstore()
+    except RepriseError as error:
+        return f"its trusted root: {error}"
+    return ""
 
 
 def key(path: Path | None = None) -> Finding:

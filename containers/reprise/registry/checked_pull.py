@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.events import OnEvent, ignore
-from reprise.registry.manifest import INDEX_TYPES, MANIFEST_LIMIT, ReadManifest, read_manifest
+from reprise.registry.manifest import MANIFEST_LIMIT, ReadManifest, read_manifest
 from reprise.registry.origin import Origin
 from reprise.registry.pull import PullReport, bring_blob, bring_blobs
 from reprise.store import Store
@@ -31,6 +31,7 @@ def pull_checked(
     store: Store,
     check: Check,
     *,
+    root: ReadManifest,
     kinds: Collection[str],
     tag: str = "",
     on_event: OnEvent = ignore,
@@ -42,16 +43,16 @@ def pull_checked(
 
     Args:
         check: called once, before a layer is asked for.
+        root: the image's manifest.
         kinds: artifact types of the referrers to bring along; of others not even the blobs are asked for.
         tag: what the store calls the image; empty for no name.
         on_event: told of the layers' progress.
 
     Raises:
-        InputError: it is an index of several images, or a part is malformed or too large.
+        InputError: a part is malformed or too large.
         NotFoundError, UnavailableError, DoesNotHoldError: as `pull`; and what `check` raises.
     """
-    root = origin.root()
-    _require_image(root)
+    _require_small_config(root)
     report = PullReport(root.digest, tag=tag)
     with judging_store(store) as judged:
         manifests = _bring_small(origin, root, judged, kinds, report)
@@ -64,12 +65,7 @@ def pull_checked(
     return report
 
 
-def _require_image(root: ReadManifest) -> None:
-    if root.media_type in INDEX_TYPES:
-        raise InputError(
-            f"{root.digest} is an index of {len(root.children)} images, not an image",
-            hint="Name one of its images by digest: " + " ".join(child.digest for child in root.children[:4]),
-        )
+def _require_small_config(root: ReadManifest) -> None:
     if root.blobs[0].size > MANIFEST_LIMIT:
         raise InputError(f"{root.digest} has a config of {root.blobs[0].size} bytes, at most {MANIFEST_LIMIT} are read")
 
@@ -122,7 +118,8 @@ def _adopt(manifest: ReadManifest, judged: Store, store: Store, tag: str) -> Non
 
 
 def is_whole(store: Store, digest: str) -> bool:
-    """Whether the store has an image's manifest, config and layers."""
+    """Whether the store has an image's manifest, config and layers; never of an index, which has none of its own."""
     if not store.has(digest) or digest not in store.listed():
         return False
-    return all(store.has(blob.digest) for blob in read_manifest(store.read(digest), digest).blobs)
+    blobs = read_manifest(store.read(digest), digest).blobs
+    return bool(blobs) and all(store.has(blob.digest) for blob in blobs)

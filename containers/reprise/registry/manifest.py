@@ -10,14 +10,13 @@ from typing import Any
 
 from reprise.store import layout
 from reprise.store.layout import INDEX_TYPE
+from reprise.store.platforms import DOCKER_LIST_TYPE, INDEX_TYPES, platform_name
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 from reprise_trainer.identity.strict_json import parse_json
 
 DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
-DOCKER_LIST_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
-INDEX_TYPES = (INDEX_TYPE, DOCKER_LIST_TYPE)
 MANIFEST_TYPES = (MANIFEST_TYPE, INDEX_TYPE, DOCKER_MANIFEST_TYPE, DOCKER_LIST_TYPE)
 
 MANIFEST_LIMIT = layout.MANIFEST_LIMIT
@@ -35,6 +34,7 @@ class Descriptor:
     size: int
     artifact_type: str = ""
     title: str = ""
+    platform: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +86,15 @@ def read_manifest(data: bytes, digest: str, media_type: str = "") -> ReadManifes
     )
 
 
+def require_as_said(index: ReadManifest, entry: Descriptor, found: ReadManifest) -> None:
+    """Raises InputError where an index says another size or kind of a manifest than it has."""
+    if (len(found.data), found.media_type) != (entry.size, entry.media_type or found.media_type):
+        raise InputError(
+            f"{index.digest} says that {entry.digest} is {entry.size} bytes of {entry.media_type!r}, "
+            f"but it is {len(found.data)} bytes of {found.media_type!r}"
+        )
+
+
 def read_descriptors(data: bytes, what: str) -> tuple[Descriptor, ...]:
     """The `manifests` of an index that lists referrers.
 
@@ -111,7 +120,9 @@ def _descriptor(value: object, what: str) -> Descriptor:
     if type(size) is not int or not 0 <= size <= _BLOB_LIMIT:
         raise InputError(f"{what} says that {digest} has {str(size)[:40]} bytes; expected 0 to {_BLOB_LIMIT}")
     title = _annotations(value).get("org.opencontainers.image.title", "")
-    return Descriptor(_text(value, "mediaType"), digest, size, _text(value, "artifactType"), title)
+    return Descriptor(
+        _text(value, "mediaType"), digest, size, _text(value, "artifactType"), title, platform_name(value)
+    )
 
 
 def _list(value: object, what: str) -> list[object]:

@@ -14,11 +14,12 @@ import requests
 
 from reprise.artifacts.sources import Candidate
 from reprise.lock.session import open_session
-from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest
+from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest, require_as_said
 from reprise.registry.reference import Reference, parse_reference
 from reprise.registry.referrers import list_referrers
 from reprise.registry.repository import Repository, find_manifest, open_repository
 from reprise.store import Store
+from reprise.store.platforms import INDEX_TYPES, PlatformImage, choose_image
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError, NotFoundError
 
@@ -41,6 +42,28 @@ class Origin(Protocol):
 
     def candidate(self, digest: str) -> Candidate | None:
         """Where a blob's bytes are, if the place can have them."""
+
+
+def image_of(origin: Origin, wanted: str) -> tuple[ReadManifest, str]:
+    """What was asked for, or where that is an index its image for a platform; and the platform that it was chosen for.
+
+    Args:
+        wanted: `os/architecture[/variant]`; empty for this machine's.
+
+    Raises:
+        NotFoundError: the place lacks it, or the index has no image for the platform.
+        InputError: what the index names is not what it says, or an index again.
+    """
+    root = origin.root()
+    if root.media_type not in INDEX_TYPES:
+        return root, ""
+    chosen = choose_image([PlatformImage(each.digest, each.platform) for each in root.children], wanted, root.digest)
+    entry = next(each for each in root.children if each.digest == chosen.digest)
+    image = origin.manifest(entry.digest)
+    require_as_said(root, entry, image)
+    if image.media_type in INDEX_TYPES:
+        raise InputError(f"{root.digest} names an index, {image.digest}, as its image for {chosen.platform}")
+    return image, chosen.platform
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,9 +15,9 @@ from reprise.artifacts.patience import NoAnswerError, SilentError
 from reprise.artifacts.sources import Candidate
 from reprise.events import OnEvent, ignore
 from reprise.registry.graph import DEPTH_LIMIT
-from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest
-from reprise.registry.origin import Origin, RegistryOrigin
-from reprise.registry.reference import Reference
+from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest, require_as_said
+from reprise.registry.origin import Origin, RegistryOrigin, image_of
+from reprise.registry.reference import Reference, source_name, stored_name
 from reprise.registry.repository import open_repository
 from reprise.store import Store
 from reprise.store.index_entries import TAG
@@ -65,6 +65,7 @@ def pull(
     *,
     tag: str | None = None,
     leave_out: Iterable[str] = (),
+    platform: str | None = None,
     certificates: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> PullReport:
@@ -76,6 +77,7 @@ def pull(
     Args:
         tag: what the store calls it; by default the reference, where it has a tag or no digest.
         leave_out: artifact types of referrers that stay where they are.
+        platform: `os/architecture[/variant]`: of an index, only its image for this is brought, under the name.
         certificates: file of certificate authorities for the registry.
         on_event: told of each download's progress.
 
@@ -87,28 +89,25 @@ def pull(
     """
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
     named = stored_name(reference)
-    report = bring(origin, store, tag=named if tag is None else tag, leave_out=leave_out, on_event=on_event)
+    root = image_of(origin, platform)[0] if platform else origin.root()
+    wanted_tag = named if tag is None else tag
+    report = bring(origin, store, root=root, tag=wanted_tag, leave_out=leave_out, on_event=on_event)
     record_pull(store, source_name(reference, report.digest), report.needed)
     return report
 
 
-def stored_name(reference: Reference) -> str:
-    """What the store calls what was pulled: the reference, where it has a tag or no digest; else nothing."""
-    if reference.digest and not reference.tag:
-        return ""
-    return f"{reference.host}/{reference.repository}:{reference.tag or reference.name}"
-
-
-def source_name(reference: Reference, digest: str) -> str:
-    """How the store remembers where `digest` was pulled from, for policies that allow some repositories alone."""
-    return stored_name(reference) or str(reference.at(digest))
-
-
 def bring(
-    origin: Origin, store: Store, *, tag: str = "", leave_out: Iterable[str] = (), on_event: OnEvent = ignore
+    origin: Origin,
+    store: Store,
+    *,
+    root: ReadManifest | None = None,
+    tag: str = "",
+    leave_out: Iterable[str] = (),
+    on_event: OnEvent = ignore,
 ) -> PullReport:
-    """Bring the root of `origin`, and all that belongs to it, into the store; arguments and errors as for `pull`."""
-    root = origin.root()
+    """Bring a manifest of `origin` (by default its root), and all that belongs to it, into the store; arguments and
+    errors as for `pull`."""
+    root = root or origin.root()
     report = PullReport(root.digest, tag=tag)
     manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
     report.needed = sorted(needed)
@@ -144,11 +143,7 @@ def _graph(
             )
         for child in manifest.children:
             found = read(child.digest)
-            if (len(found.data), found.media_type) != (child.size, child.media_type or found.media_type):
-                raise InputError(
-                    f"{manifest.digest} says that {child.digest} is {child.size} bytes of {child.media_type!r}, "
-                    f"but it is {len(found.data)} bytes of {found.media_type!r}"
-                )
+            require_as_said(manifest, child, found)
             add(found, depth + 1, is_needed)
         manifests[manifest.digest] = manifest
         if is_needed:

@@ -32,7 +32,7 @@ _Result = TypeVar("_Result")
 
 @dataclass(slots=True)
 class PushReport:
-    """What a push did: `reference` names the image by its digest; the rest are digests."""
+    """What a push did: `reference` names the image by its digest; the lists are of digests."""
 
     reference: str
     digest: str
@@ -40,6 +40,7 @@ class PushReport:
     mounted: list[str] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
     manifests: list[str] = field(default_factory=list)
+    older_signatures: int = 0
     bytes: int = 0
     dry_run: bool = False
 
@@ -52,6 +53,7 @@ class PushReport:
             "blobs_mounted": len(self.mounted),
             "blobs_uploaded": len(self.uploaded),
             "manifests_put": len(self.manifests),
+            "older_signatures_put": self.older_signatures,
             "bytes": self.bytes,
             **({"dry_run": True} if self.dry_run else {}),
         }
@@ -99,6 +101,7 @@ def push(
     under_way.send_blobs(blobs, report)
     under_way.send_manifests(manifests, report)
     under_way.list_referrers(manifests)
+    under_way.write_older_signatures(report)
     if reference.tag or not reference.digest:
         under_way.set_tag(reference.tag or reference.name)
     under_way.known.add(under_way.repository.name, graph.blobs)
@@ -173,10 +176,25 @@ class _Push:
 
     def list_referrers(self, sent: list[ReadManifest]) -> None:
         """See to it that whoever asks for the referrers of a manifest finds them all."""
-        new = {manifest.digest for manifest in sent}
-        for subject, referrers in self.graph.referrers.items():
+        new, pointing = {manifest.digest for manifest in sent}, self.graph.referrers
+
+        def see_to(subject: str) -> None:
+            referrers = pointing[subject]
             if not are_listed(self.repository, subject, referrers, new=not new.isdisjoint(referrers)):
                 list_in_fallback(self.repository, subject, referrers)
+
+        self._each(see_to, list(pointing), UPLOADS)
+
+    def write_older_signatures(self, report: PushReport) -> None:
+        """Put those that name this repository where cosign 2, skopeo and podman look for them."""
+        from reprise.registry.older_signatures import signatures_for, write_signatures  # cryptography: loads slowly
+
+        found = signatures_for(self.store, self.graph, self.repository)
+
+        def write(image: str) -> int:
+            return len(write_signatures(self.store, self.repository, image, found[image]))
+
+        report.older_signatures = sum(self._each(write, list(found), UPLOADS))
 
     def set_tag(self, tag: str) -> None:
         """Let the tag lead to the root, if it does not yet."""

@@ -69,6 +69,30 @@ def parse_reference(text: str) -> Reference:
     return Reference(host, repository, tag, digest)
 
 
+def parse_repository(text: str) -> str:
+    """The repository (`host[:port]/path`) that a person wrote, without a tag or digest.
+
+    Raises:
+        InputError: it is none.
+    """
+    reference = parse_reference(text)
+    if reference.tag or reference.digest:
+        raise InputError(f"{text!r} names an image; a repository is written without tag and digest")
+    return str(reference)
+
+
+def stored_name(reference: Reference) -> str:
+    """What the store calls what was pulled: the reference, where it has a tag or no digest; else nothing."""
+    if reference.digest and not reference.tag:
+        return ""
+    return f"{reference.host}/{reference.repository}:{reference.tag or reference.name}"
+
+
+def source_name(reference: Reference, digest: str) -> str:
+    """How the store remembers where `digest` was pulled from, for policies that allow some repositories alone."""
+    return stored_name(reference) or str(reference.at(digest))
+
+
 def looks_like_reference(text: str) -> bool:
     """Whether `text` can be parsed as a reference."""
     try:

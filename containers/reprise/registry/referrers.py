@@ -1,15 +1,11 @@
 """Which manifests of a repository point at another: the referrers API, or the index under the fallback tag.
 
-Source: OCI distribution spec v1.1, "Listing Referrers" and "Pushing Manifests with Subject". The fallback index is
-changed by reading and writing it, which no registry makes atomic: two writers at once can lose an entry. So the tag is
-looked at once more right before it is written, and read back after a pause in which another writer would have ended.
+Source: OCI distribution spec v1.1, "Listing Referrers" and "Pushing Manifests with Subject".
 """
 
 from __future__ import annotations
 
 import json
-import random
-import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import urljoin
@@ -19,14 +15,11 @@ import requests
 from reprise.registry.connection import read_body
 from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, read_descriptors
 from reprise.registry.repository import Repository
+from reprise.registry.shared_tag import change_shared_tag
 from reprise.store.layout import INDEX_TYPE
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.errors import InputError, NotFoundError, UnavailableError
+from reprise_trainer.errors import InputError, NotFoundError
 
-SETTLE_SECONDS = 0.25
-"""Pause before the last look at an index that was written: longer than another writer takes from read to write."""
-
-_ATTEMPTS = 12
 _PAGES = 64
 
 
@@ -88,20 +81,14 @@ def list_in_fallback(repository: Repository, subject: str, referrers: Mapping[st
     Raises:
         UnavailableError: other writers undo it again and again.
     """
-    for attempt in range(_ATTEMPTS):
-        entries, read = _read_fallback(repository, subject)
+
+    def change(found: ReadManifest | None) -> tuple[bytes, str] | None:
+        entries = _entries(found)
         if referrers.keys() <= {each.get("digest") for each in entries}:
-            return
-        index = _fallback_index(entries, referrers.values())
-        if repository.has_manifest(fallback_tag(subject)) == read:
-            repository.put_manifest(index, INDEX_TYPE, fallback_tag(subject))
-            time.sleep(SETTLE_SECONDS)
-        else:
-            time.sleep(random.uniform(0.02, 0.1) * (attempt + 1))  # somebody else was writing: not in step with them
-    raise UnavailableError(
-        f"the index {fallback_tag(subject)} of {repository.registry.host}/{repository.name} is overwritten by others",
-        hint="Run the command again when no other push is under way.",
-    )
+            return None
+        return _fallback_index(entries, referrers.values()), INDEX_TYPE
+
+    change_shared_tag(repository, fallback_tag(subject), change)
 
 
 def _in_fallback(repository: Repository, subject: str) -> tuple[Descriptor, ...]:
@@ -112,13 +99,9 @@ def _in_fallback(repository: Repository, subject: str) -> tuple[Descriptor, ...]
     return index.children
 
 
-def _read_fallback(repository: Repository, subject: str) -> tuple[list[dict[str, Any]], str]:
-    """The entries of the fallback index as they are (other writers' fields too), and its digest; empty without one."""
-    try:
-        index = repository.manifest(fallback_tag(subject))
-    except NotFoundError:
-        return [], ""
-    return list(json.loads(index.data).get("manifests") or []), index.digest
+def _entries(index: ReadManifest | None) -> list[dict[str, Any]]:
+    """The entries of a fallback index as they are, other writers' fields too."""
+    return list(json.loads(index.data).get("manifests") or []) if index else []
 
 
 def _fallback_index(entries: Iterable[Mapping[str, Any]], referrers: Iterable[ReadManifest]) -> bytes:

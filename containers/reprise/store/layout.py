@@ -230,7 +230,11 @@ class Store:
                 }
                 for title, media_type, data in files
             ],
-            "subject": {"mediaType": MANIFEST_TYPE, "digest": subject, "size": self.path(subject).stat().st_size},
+            "subject": {
+                "mediaType": self.manifest(subject).get("mediaType", MANIFEST_TYPE),
+                "digest": subject,
+                "size": self.path(subject).stat().st_size,
+            },
         }
         manifest |= {"annotations": dict(annotations)} if annotations else {}
         return self.put_manifest(canonical_json(manifest), artifact_type=artifact_type, annotations=annotations)

@@ -54,6 +54,7 @@ def delegate(
     now: datetime,
     lifetime: timedelta = LIFETIME,
     image_name: str = "image",
+    policy: str = "",
 ) -> bytes:
     """The bundle in which `key` lets `run_key` sign the record of one run.
 
@@ -65,9 +66,10 @@ def delegate(
         now: the time, with a time zone.
         lifetime: how long the run key may sign.
         image_name: the subject's name, for people.
+        policy: digest of the policy file that the run gets, if `key` also says that it holds for the image.
     """
     expires = (now + lifetime).replace(microsecond=0)
-    delegation = Delegation(run, public_pem(run_key), image, config, snapshot, secrets.token_hex(16), expires)
+    delegation = Delegation(run, public_pem(run_key), image, config, snapshot, secrets.token_hex(16), expires, policy)
     return sign_statement(key, make_statement(image_name, image, DELEGATION, delegation.predicate()))
 
 
@@ -87,7 +89,7 @@ def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime
         DoesNotHoldError: a link of the chain does not hold; the message says which.
     """
     with _about("the delegation"):
-        signed = verify_bundle(delegation, policy.public_keys())
+        signed = verify_bundle(delegation, policy.delegating_keys())
         granted = read_delegation(signed)
     with _about("the run record"):
         verified = verify_run_record(record, granted)

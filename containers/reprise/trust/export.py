@@ -46,8 +46,8 @@ def export_policy(policy: Policy, target: Target, folder: Path, at: datetime) ->
     keys = [key for key in policy.keys if not policy.why_untrusted(key.name, at)]
     if policy.not_after and at > policy.not_after:
         raise InputError(f"the policy ended at {policy.not_after:%Y-%m-%dT%H:%M:%SZ}")
-    if policy.identities or policy.trusted_root or policy.log:
-        raise InputError("identities, trusted_root and log cannot be exported: only keys can")
+    if policy.needs_root:
+        raise InputError("identities, trusted_root, log and time cannot be exported: only keys can")
     if len({key.fingerprint for key in keys}) < max(policy.signers, 1):
         raise InputError(f"{len(keys)} of the policy's keys still count, {policy.signers} signers are asked for")
     if policy.signers not in (1, len(keys)):

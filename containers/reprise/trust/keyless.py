@@ -10,45 +10,20 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from cryptography import x509
 
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, SystemFailureError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE, PAYLOAD_TYPE, SIZE_LIMIT, VerifiedStatement, read_statement
+from reprise_trainer.identity.policy import SignerIdentity
 from reprise_trainer.identity.strict_json import parse_json
 
 if TYPE_CHECKING:
     from sigstore.models import Bundle, TrustedRoot
 
 _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
-
-
-class IdentityRule(Protocol):
-    """Who may have signed: an issuer, and either a subject or a regular expression that matches all of it."""
-
-    @property
-    def issuer(self) -> str:
-        """URL of who vouched for the signer, as the certificate names it."""
-
-    @property
-    def subject(self) -> str:
-        """The signer's e-mail address or URI; empty where `subject_pattern` judges it."""
-
-    @property
-    def subject_pattern(self) -> str:
-        """A regular expression for the whole subject; empty where `subject` is given."""
-
-
-def is_keyless(data: bytes) -> bool:
-    """Whether a bundle holds a certificate, so that `verify_keyless` is the one to judge it."""
-    try:
-        document = parse_json(data, "bundle", size_limit=SIZE_LIMIT)
-    except InputError:
-        return False
-    material = document.get("verificationMaterial") if isinstance(document, dict) else None
-    return isinstance(material, dict) and "certificate" in material
 
 
 def read_trusted_root(path: Path, digest: str) -> bytes:
@@ -72,7 +47,7 @@ def read_trusted_root(path: Path, digest: str) -> bytes:
 
 
 def verify_keyless(
-    bundle: bytes, trusted_root: bytes, identities: Sequence[IdentityRule], digest: str
+    bundle: bytes, trusted_root: bytes, identities: Sequence[SignerIdentity], digest: str
 ) -> VerifiedStatement:
     """The statement in a keyless bundle, once everything about it holds; no network is used.
 
@@ -90,45 +65,59 @@ def verify_keyless(
         DoesNotHoldError: signature, certificate, log entry or identity does not hold, or it is about something else.
         SystemFailureError: sigstore-python is not installed.
     """
-    parsed, root = _read_bundle(bundle), load_trusted_root(trusted_root)
-    from sigstore.verify import Verifier
-
+    parsed, root = read_keyless_bundle(bundle), load_trusted_root(trusted_root)
     judge = CertificateJudge(identities)
-    try:
-        kind, payload = Verifier(trusted_root=root).verify_dsse(parsed, judge)
-    except RepriseError:
-        raise
-    except Exception as error:  # whatever it stumbles over, the bundle does not hold
-        raise DoesNotHoldError(f"the keyless signature does not hold: {error}") from error
-    if kind != PAYLOAD_TYPE:
-        raise InputError(f"the bundle's payload type is {kind!r}, expected {PAYLOAD_TYPE!r}")
-    statement = read_statement(payload, judge.name)
+    statement = read_statement(verified_payload(parsed, root, judge), judge.name)
     if not statement.is_about(digest):
         others = ", ".join(subject.digest for subject in statement.subjects[:3])
         raise DoesNotHoldError(f"a statement by {statement.key_name} is about {others}, not about {digest}")
     return statement
 
 
+def verified_payload(bundle: Bundle, root: TrustedRoot, judge: CertificateJudge) -> bytes:
+    """The signed statement's bytes, once certificate, log entry, time, identity and signature hold.
+
+    Raises:
+        InputError: what is signed is no in-toto statement.
+        DoesNotHoldError: one of them does not hold.
+    """
+    from sigstore.verify import Verifier
+
+    try:
+        kind, payload = Verifier(trusted_root=root).verify_dsse(bundle, judge)
+    except RepriseError:
+        raise
+    except Exception as error:  # whatever it stumbles over, the bundle does not hold
+        raise DoesNotHoldError(f"the keyless signature does not hold: {error}") from error
+    if kind != PAYLOAD_TYPE:
+        raise InputError(f"the bundle's payload type is {kind!r}, expected {PAYLOAD_TYPE!r}")
+    return payload
+
+
 class CertificateJudge:
     """Says whether a certificate names somebody who may sign, as sigstore's verifier asks it (a VerificationPolicy).
 
-    `name` is then the certificate's subject and issuer.
+    `name` is then the certificate's subject and issuer, `matched` the first identity that fits.
     """
 
-    def __init__(self, identities: Sequence[IdentityRule] | None) -> None:
+    def __init__(self, identities: Sequence[SignerIdentity] | None) -> None:
         """
         Args:
             identities: who may; None: whoever it names.
         """
         self._identities = identities
         self.name = ""
+        self.matched: SignerIdentity | None = None
 
     def verify(self, cert: x509.Certificate) -> None:
         """Raises DoesNotHoldError unless the certificate names one of those who may."""
         subject, issuer = certificate_identity(cert)
         self.name = f"{subject} ({issuer})"
         rules = self._identities
-        if rules is not None and not any(_matches(rule, subject, issuer) for rule in rules):
+        if rules is None:
+            return
+        self.matched = next((rule for rule in rules if _matches(rule, subject, issuer)), None)
+        if self.matched is None:
             known = ", ".join(f"{rule.subject or rule.subject_pattern} ({rule.issuer})" for rule in rules) or "nobody"
             raise DoesNotHoldError(f"signed by {self.name}, accepted: {known}")
 
@@ -187,7 +176,13 @@ def with_sigstore() -> None:
         raise SystemFailureError("sigstore-python is not installed", hint=hint) from error
 
 
-def _read_bundle(data: bytes) -> Bundle:
+def read_keyless_bundle(data: bytes) -> Bundle:
+    """A bundle with a certificate; nothing in it is verified yet.
+
+    Raises:
+        InputError: it is none.
+        SystemFailureError: sigstore-python is not installed.
+    """
     document: Any = parse_json(data, "bundle", size_limit=SIZE_LIMIT)
     if not isinstance(document, dict) or document.get("mediaType") != BUNDLE_TYPE:
         raise InputError(f"not a Sigstore bundle v0.3: expected an object with the media type {BUNDLE_TYPE!r}")
@@ -200,7 +195,7 @@ def _read_bundle(data: bytes) -> Bundle:
         raise InputError(f"not a keyless Sigstore bundle: {error}") from error
 
 
-def _matches(rule: IdentityRule, subject: str, issuer: str) -> bool:
+def _matches(rule: SignerIdentity, subject: str, issuer: str) -> bool:
     if rule.issuer != issuer:
         return False
     if rule.subject_pattern:

@@ -14,6 +14,10 @@ from reprise_trainer.identity.bundle import public_pem
 from reprise_trainer.identity.policy import SIZE_LIMIT, Policy, PolicyKey, read_policy, write_policy
 
 POLICY_FILE = "policy.toml"
+ROOT_FILE = "trusted_root.json"
+"""What is looked for beside a policy that pins a trusted root."""
+ROOT_LIMIT = 16 << 20
+"""Bytes of it that are read; the public instance's has 7 kB."""
 OWN_KEY = "own"
 
 
@@ -22,21 +26,27 @@ def own_policy(key: ec.EllipticCurvePublicKey) -> Policy:
     return Policy((PolicyKey(OWN_KEY, public_pem(key)),))
 
 
-def with_key(policy: Policy, name: str, key: ec.EllipticCurvePublicKey) -> Policy:
-    """A policy that trusts `key` too: under `name`, with a number where that is taken; as it is if it does."""
-    pem = public_pem(key)
-    if any(known == key for known in policy.public_keys().values()):
+def with_launcher(policy: Policy, name: str, key: ec.EllipticCurvePublicKey) -> Policy:
+    """A policy that accepts delegations by `key` too, and no image for its signature: under `name`, with a number where
+    that is taken; as it is if it does already."""
+    if any(known == key for known in policy.delegating_keys().values()):
         return policy
-    taken = {each.name for each in policy.keys}
+    taken = {each.name for each in (*policy.keys, *policy.launchers)}
     names = (name if number == 1 else f"{name}-{number}" for number in range(1, len(taken) + 2))
-    return replace(policy, keys=(*policy.keys, PolicyKey(next(each for each in names if each not in taken), pem)))
+    launcher = PolicyKey(next(each for each in names if each not in taken), public_pem(key))
+    return replace(policy, launchers=(*policy.launchers, launcher))
 
 
-def load_policy(path: Path) -> Policy:
-    """The policy in a file.
+def load_policy(path: Path, trusted_root: Path | None = None) -> Policy:
+    """The policy in a file, with its trusted root.
+
+    Args:
+        path: the policy.
+        trusted_root: the file that the policy pins; by default `trusted_root.json` beside the policy, if it is there.
+            Whether it is the pinned one is the judge's to say.
 
     Raises:
-        NotFoundError: there is no such file, or it cannot be read.
+        NotFoundError: the policy, or the trusted root that is named, cannot be read.
         InputError: it is not a policy.
     """
     try:
@@ -47,7 +57,21 @@ def load_policy(path: Path) -> Policy:
             f"cannot read the policy {path}: {error.strerror}",
             hint="`reprise sign` writes one that trusts your own key; --policy names another.",
         ) from error
-    return read_policy(data, where=str(path))
+    policy = read_policy(data, where=str(path))
+    return replace(policy, root=_read_root(path, trusted_root)) if policy.trusted_root else policy
+
+
+def _read_root(policy: Path, named: Path | None) -> bytes:
+    path = named or policy.with_name(ROOT_FILE)
+    try:
+        with path.open("rb") as file:
+            return file.read(ROOT_LIMIT)
+    except FileNotFoundError:
+        if named is None:
+            return b""
+        raise NotFoundError(f"there is no trusted root {path}") from None
+    except OSError as error:
+        raise NotFoundError(f"cannot read the trusted root {path}: {error.strerror}") from error
 
 
 def save_new_policy(data: bytes, path: Path) -> Policy:

@@ -122,25 +122,6 @@ def find_signature(store: Store, digest: str, policy: Policy) -> tuple[bytes, Ve
     )
 
 
-def policy_bundles(store: Store, digest: str, policy: Policy) -> list[bytes]:
-    """The bundles beside an image that keys of the policy signed about it, of the predicate types that it requires.
-
-    Raises:
-        DoesNotHoldError: there is none.
-    """
-    keys, found = policy.public_keys(), []
-    for _, bundle in stored_bundles(store, digest):
-        try:
-            statement = verify_bundle(bundle, keys)
-        except RepriseError:
-            continue
-        if statement.predicate_type in policy.predicates and statement.is_about(digest):
-            found.append(bundle)
-    if not found:
-        raise DoesNotHoldError(f"no key of the policy signed what it requires about image {digest}")
-    return found
-
-
 def signed_digest(store: Store, digest: str, policy: Policy) -> str:
     """The digest that a signature beside an image names, in the signed statement's own words.
 

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise_trainer.errors import RepriseError
-from reprise_trainer.identity.bundle import VerifiedStatement, key_hint, sign_statement, verify_bundle
+from reprise_trainer.identity.bundle import SigningKey, VerifiedStatement, key_hint, sign_statement, verify_bundle
 
 
 class Signer(Protocol):
@@ -30,7 +30,7 @@ class Signer(Protocol):
 class KeySigner:
     """Signs with a P-256 key; needs nothing but the key."""
 
-    key: ec.EllipticCurvePrivateKey
+    key: SigningKey
 
     @property
     def identity(self) -> str:

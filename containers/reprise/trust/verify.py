@@ -9,13 +9,17 @@ from typing import Any
 
 from reprise.store import Store
 from reprise.store.references import accepted_under, pulled_from, record_accepted
+from reprise.trust.proofs import SigstoreProofs
 from reprise.trust.sign import stored_bundles
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import DoesNotHoldError, InputError
-from reprise_trainer.identity.judge import RuleResult, all_hold, evaluate
+from reprise_trainer.identity.judge import RuleResult, all_hold, counted, evaluate
 from reprise_trainer.identity.policy import Policy, allows
+from reprise_trainer.identity.statements import WITNESS_HINT
 
 SHOWN = 3
+_SIGN = "`reprise sign IMAGE` signs it with your key; --policy names another policy."
+_WITNESS = "`reprise witness IMAGE` adds log entry and time to what is signed already."
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +53,7 @@ class VerifyReport:
             reasons = "; ".join(str(each) for each in self.rules if each.required and each.outcome != "holds")
             raise DoesNotHoldError(
                 f"the policy does not hold for image {self.image}: {reasons}",
-                hint="`reprise sign IMAGE` signs it with your key; --policy names another policy.",
+                hint=_WITNESS if WITNESS_HINT in reasons else _SIGN,
             )
 
 
@@ -63,6 +67,7 @@ def verify_image(
     accept_older: bool = False,
     references: Sequence[str] | None = None,
     memory: Store | None = None,
+    platform: str = "",
 ) -> VerifyReport:
     """Judge an image in the store by a policy, offline. Nothing is written: `accept_image` also remembers.
 
@@ -74,6 +79,7 @@ def verify_image(
         accept_older: let a tag go back to an image that was accepted under it before the last one.
         references: where it was pulled from (`host/path:tag` or `host/path@digest`); by default what is remembered.
         memory: the store that remembers references and tags, where that is not `store` itself.
+        platform: for which the image was chosen from an index; a tag has a past of its own for each.
 
     Raises:
         NotFoundError: the store does not hold the image.
@@ -84,13 +90,14 @@ def verify_image(
         return VerifyReport(digest, (manifest,))
     memory = memory or store
     references = pulled_from(memory, digest) if references is None else references
-    tags = _judged_tags(references, name, known=bool(accepted_under(memory, name)))
+    tags = _judged_tags(references, name, known=bool(accepted_under(memory, _for_platform(name, platform))))
+    tags = tuple(_for_platform(tag, platform) for tag in tags)
     rules = [manifest]
     if policy.repositories:
         rules.append(_repository_rule(references, policy.repositories))
     rules += [_tag_rule(tag, accepted_under(memory, tag), digest, accept_older) for tag in tags]
     bundles = [bundle for _, bundle in stored_bundles(store, digest)]
-    rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC))
+    rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC), proofs=SigstoreProofs(policy.root))
     later = "the trainer measures every file when the image starts"
     rules.append(RuleResult("layer contents", "not checked", later, required=False))
     return VerifyReport(digest, tuple(rules), tags)
@@ -122,6 +129,24 @@ def remember(store: Store, report: VerifyReport) -> None:
             record_accepted(store, tag, report.image)
 
 
+def policy_bundles(store: Store, digest: str, policy: Policy, *, at: datetime | None = None) -> list[bytes]:
+    """The bundles beside an image that count under a policy: by its keys or identities, about this image, of the
+    predicate types that it requires, with the log entries and times that it asks for.
+
+    Args:
+        at: as for `verify_image`.
+
+    Raises:
+        DoesNotHoldError: there is none.
+    """
+    offered = [bundle for _, bundle in stored_bundles(store, digest)]
+    proofs = SigstoreProofs(policy.root)
+    found = [each.bundle for each in counted(policy, digest, offered, at=at or datetime.now(UTC), proofs=proofs)]
+    if not found:
+        raise DoesNotHoldError(f"no signer of the policy signed what it requires about image {digest}")
+    return found
+
+
 def _manifest_rule(store: Store, digest: str) -> RuleResult:
     rule = "manifest has the digest asked for"
     try:
@@ -138,6 +163,10 @@ def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[
     if not name or DIGEST_PATTERN.match(name.rpartition("@")[2]):
         return ()
     return (name,) if known or name in tagged else tuple(tagged)
+
+
+def _for_platform(tag: str, platform: str) -> str:
+    return f"{tag} ({platform})" if platform else tag
 
 
 def _repository_rule(references: Sequence[str], patterns: tuple[str, ...]) -> RuleResult:

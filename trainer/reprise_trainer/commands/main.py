@@ -7,10 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from reprise_trainer.commands import config
+from reprise_trainer.commands import checkpoint, config, ledger
 from reprise_trainer.errors import InputError, RepriseError
+from reprise_trainer.redaction import redact
 
-VERBS = (config,)
+VERBS = (config, checkpoint, ledger)
 """Modules of verbs, in the order of the help text. They import what is heavy inside their functions."""
 
 
@@ -39,7 +40,7 @@ def main(arguments: Sequence[str]) -> int:
         chosen = parser().parse_args(arguments)
         code: int = chosen.command(chosen)
     except RepriseError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(redact(f"error: {error}"), file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

@@ -18,6 +18,7 @@ from reprise_trainer.config.run import RunSection
 from reprise_trainer.config.section import Section
 from reprise_trainer.config.train import TrainSection
 from reprise_trainer.errors import InputError
+from reprise_trainer.redaction import find_secret
 
 SIZE_LIMIT = 1 << 20
 """Bytes. A configuration is written by a person; one of more than a mebibyte is a mistake."""
@@ -42,11 +43,16 @@ def read_config(data: bytes, *, where: str, overrides: Iterable[Override] = ()) 
         overrides: values that stand before the file's.
 
     Raises:
-        InputError: too large, not TOML, or content that doesn't fit: each problem with its key; unknown keys with the
-            nearest valid one.
+        InputError: too large, a secret in it, not TOML, or content that doesn't fit: each problem with its key; unknown
+            keys with the nearest valid one.
     """
     if len(data) > SIZE_LIMIT:
         raise InputError(f"{where}: {len(data)} bytes are more than a configuration may have ({SIZE_LIMIT})")
+    if secret := find_secret(data.decode(errors="replace")):
+        raise InputError(
+            f"{where}: line {secret.line} holds what looks like a {secret.name}; a run record would publish it",
+            hint="Keep secrets in files of their own; a configuration names none.",
+        )
     try:
         document = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors

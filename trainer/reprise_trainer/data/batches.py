@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from reprise_trainer.canonical import canonical_json
@@ -91,9 +92,14 @@ def open_columns(source: OpenSnapshot, split: str) -> dict[str, Column]:
 
 
 def _open_column(folder: Path, field: RecordField, shards: list[Shard]) -> Column:
-    dtype = np.dtype(field.dtype).newbyteorder("<")
-    arrays = tuple(
-        np.memmap(folder / shard.path, dtype, mode="r", shape=(shard.records, *field.shape)) for shard in shards
-    )
+    arrays = tuple(_open_shard(folder / shard.path, field, shard.records) for shard in shards)
     starts = np.cumsum([0, *(shard.records for shard in shards[:-1])], dtype=np.int64)
     return Column(arrays, starts)
+
+
+def _open_shard(path: Path, field: RecordField, records: int) -> NDArray[np.generic]:
+    dtype = np.dtype(field.dtype).newbyteorder("<")
+    if field.stride is None:
+        return np.memmap(path, dtype, mode="r", shape=(records, *field.shape))
+    tokens = np.memmap(path, dtype, mode="r")
+    return sliding_window_view(tokens, field.shape[0])[:: field.stride]

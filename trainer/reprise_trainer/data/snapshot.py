@@ -1,23 +1,26 @@
 """The snapshot: an immutable data set, a folder of raw shards and the canonical JSON document that names them.
 
 A snapshot's digest is the digest of `snapshot.json`, which holds the sha256 of every shard: so the digest names every
-byte. Each shard holds one field of consecutive records, C order, little-endian, with no header.
+byte. Each shard holds one field of consecutive records, C order, little-endian, with no header. Format 2; format 1 had
+one source, and neither Merkle root, nor counts, nor split rules.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reprise_trainer.canonical import canonical_json, sha256_digest
+from reprise_trainer.data.merkle import merkle_root
 from reprise_trainer.errors import InputError, NotFoundError, RefusedError
 
 DOCUMENT = "snapshot.json"
@@ -25,7 +28,9 @@ READ_SIZE = 1 << 20
 """Bytes a read while hashing; large enough that threads hash side by side (hashlib frees the interpreter lock)."""
 
 _SHA256 = r"^[0-9a-f]{64}$"
-_DTYPE_SIZES = {"uint8": 1, "int32": 4, "int64": 8, "float32": 4}
+_NAME = r"^[a-z][a-z0-9_]*$"
+DTYPE_SIZES = {"uint8": 1, "int32": 4, "int64": 8, "float32": 4}
+"""Element type → bytes. These four have the same meaning in NumPy, PyTorch and JAX."""
 
 
 class _Document(BaseModel):
@@ -33,20 +38,39 @@ class _Document(BaseModel):
 
 
 class RecordField(_Document):
-    """One field of a record: its element type, its shape (empty for a scalar) and, for labels, the classes' names."""
+    """One field of a record.
 
-    name: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    `shape` is empty for a scalar; `classes` names a label's or a token's values from 0; `range` holds the smallest and
+    the largest value that the snapshot has (floats as `float.hex` writes them). `stride` marks windows: the records
+    overlap in one stored array, each `shape[0]` elements long, each starting `stride` elements after the one before.
+    """
+
+    name: str = Field(pattern=_NAME)
     dtype: Literal["uint8", "int32", "int64", "float32"]
-    shape: tuple[int, ...]
+    shape: tuple[Annotated[int, Field(ge=1)], ...]
     classes: tuple[str, ...] | None = None
+    range: tuple[int, int] | tuple[str, str] | None = None
+    stride: int | None = Field(default=None, ge=1)
+
+    @property
+    def element_bytes(self) -> int:
+        return DTYPE_SIZES[self.dtype]
 
     @property
     def record_bytes(self) -> int:
         """Bytes of this field in one record."""
-        size = _DTYPE_SIZES[self.dtype]
-        for extent in self.shape:
-            size *= extent
-        return size
+        return self.element_bytes * math.prod(self.shape)
+
+    @property
+    def is_label(self) -> bool:
+        """Whether the field names a class and is no input: two records that differ in it alone count as equal."""
+        return self.classes is not None and not self.shape
+
+    def stored_bytes(self, records: int) -> int:
+        """Bytes of a shard with this field of `records` consecutive records."""
+        if self.stride is None:
+            return records * self.record_bytes
+        return ((records - 1) * self.stride + self.shape[0]) * self.element_bytes
 
 
 class Shard(_Document):
@@ -59,29 +83,63 @@ class Shard(_Document):
     size: int = Field(alias="bytes", ge=1)
 
 
+class SplitRule(_Document):
+    """How a split came about: `given` by its source; or taken out of split `source`, by `lowest-keyed-hash` (of each
+    record's content under `key`) or as its `tail`."""
+
+    kind: Literal["given", "lowest-keyed-hash", "tail"] = "given"
+    source: str | None = None
+    key: str | None = None
+
+
 class Split(_Document):
-    """A split's record count and its shards; a field's shards follow each other in record order."""
+    """A split's records and its shards; a field's shards follow each other in record order.
+
+    `counts` has, for each label and group field, the number of records of each class. `duplicates` are the records
+    that equal an earlier one of the split, `dropped` the source's bad rows that are not in it.
+    """
 
     records: int = Field(ge=1)
     shards: tuple[Shard, ...]
+    rule: SplitRule = SplitRule()
+    counts: dict[str, tuple[int, ...]] = {}
+    duplicates: int = Field(default=0, ge=0)
+    dropped: int = Field(default=0, ge=0)
 
 
-class Provenance(_Document):
-    """The artifact that the snapshot was made from: package URL and bare-hex sha256."""
+class Source(_Document):
+    """A file that the snapshot was made from: package URL and bare-hex sha256."""
 
-    artifact: str
+    artifact: str = Field(pattern=r"^pkg:")
     sha256: str = Field(pattern=_SHA256)
 
 
-class Snapshot(_Document):
-    """What `snapshot.json` says."""
+class Preprocessing(_Document):
+    """One step from the source's values to the snapshot's: its name and its parameters."""
 
-    format: Literal[1] = 1
+    step: str
+    parameters: dict[str, str | int | bool | tuple[str, ...] | tuple[int, ...] | None] = {}
+
+
+class Snapshot(_Document):
+    """What `snapshot.json` says. `root` is the Merkle root over all shards, by split name and then in record order.
+
+    `groups` names the fields whose classes are groups of people or of origins, for metrics a group. `leaks` counts the
+    records that equal one of another split, where the configuration allows them.
+    """
+
+    format: Literal[2] = 2
     name: str
+    description: str = ""
     fields: tuple[RecordField, ...] = Field(alias="schema")
-    splits: dict[str, Split]
-    provenance: Provenance
+    splits: dict[Annotated[str, Field(pattern=_NAME)], Split]
+    root: str = Field(pattern=_SHA256)
+    sources: tuple[Source, ...] = Field(min_length=1)
     licence: str
+    preprocessing: tuple[Preprocessing, ...] = ()
+    biases: str = ""
+    groups: tuple[str, ...] = ()
+    leaks: int = Field(default=0, ge=0)
 
     def field(self, name: str) -> RecordField:
         """The field called `name`; raises `InputError` where the schema has none."""
@@ -97,6 +155,25 @@ class Snapshot(_Document):
         if name not in self.splits:
             raise InputError(f"snapshot {self.name!r} has no split {name!r}; it has {', '.join(sorted(self.splits))}")
         return self.splits[name]
+
+    def shards(self) -> list[Shard]:
+        """All shards, in the order of the Merkle tree's leaves."""
+        return all_shards(self.splits)
+
+
+def all_shards(splits: Mapping[str, Split]) -> list[Shard]:
+    """The shards of all splits, by split name and then in record order."""
+    return [shard for _, split in sorted(splits.items()) for shard in split.shards]
+
+
+def shard_leaf(shard: Shard) -> bytes:
+    """A shard's leaf in the Merkle tree: everything that its document says of it."""
+    return canonical_json(shard.model_dump(mode="json", by_alias=True))
+
+
+def shards_root(splits: Mapping[str, Split]) -> str:
+    """The Merkle root over the shards of all splits, bare hex."""
+    return merkle_root([shard_leaf(shard) for shard in all_shards(splits)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +230,7 @@ def open_snapshot(folder: Path, *, expected: str | None = None, workers: int | N
     if expected is not None and digest != expected:
         raise RefusedError(f"{path}: the snapshot is {digest}, expected {expected}")
     snapshot = decode_snapshot(data, where=str(path))
-    shards = [shard for split in snapshot.splits.values() for shard in split.shards]
+    shards = snapshot.shards()
     with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
         for problem in pool.map(lambda shard: _shard_problem(folder, shard), shards):
             if problem:
@@ -165,21 +242,36 @@ def _inconsistencies(snapshot: Snapshot) -> Iterator[str]:
     names = [field.name for field in snapshot.fields]
     if len(set(names)) != len(names) or not names:
         yield "the schema is empty or names a field twice"
-    paths = [shard.path for split in snapshot.splits.values() for shard in split.shards]
+    if unknown := set(snapshot.groups) - {field.name for field in snapshot.fields if field.is_label}:
+        yield f"group {', '.join(sorted(unknown))} is not a field with classes"
+    for field in snapshot.fields:
+        if field.stride is not None and len(field.shape) != 1:
+            yield f"field {field.name}: windows have one dimension, not shape {field.shape}"
+    paths = [shard.path for shard in snapshot.shards()]
     if len(set(paths)) != len(paths):
         yield "two shards have one path"
-    for split_name, split in sorted(snapshot.splits.items()):
-        for field in snapshot.fields:
-            shards = [shard for shard in split.shards if shard.field == field.name]
-            records = sum(shard.records for shard in shards)
-            if records != split.records:
-                yield f"split {split_name}: field {field.name} has {records} records, the split has {split.records}"
-            for shard in shards:
-                if shard.size != shard.records * field.record_bytes:
-                    yield f"{shard.path}: {shard.size} bytes for {shard.records} records of {field.record_bytes} bytes"
-        for shard in split.shards:
-            if shard.field not in names:
-                yield f"{shard.path}: field {shard.field!r} is not in the schema"
+    for name, split in sorted(snapshot.splits.items()):
+        yield from _split_inconsistencies(snapshot, name, split)
+    if snapshot.root != (root := shards_root(snapshot.splits)):
+        yield f"the Merkle root is {snapshot.root}, that of its shards is {root}"
+
+
+def _split_inconsistencies(snapshot: Snapshot, name: str, split: Split) -> Iterator[str]:
+    for field in snapshot.fields:
+        shards = [shard for shard in split.shards if shard.field == field.name]
+        records = sum(shard.records for shard in shards)
+        if records != split.records:
+            yield f"split {name}: field {field.name} has {records} records, the split has {split.records}"
+        for shard in shards:
+            if shard.size != field.stored_bytes(shard.records):
+                yield f"{shard.path}: {shard.size} bytes for {shard.records} records of field {field.name}"
+    known = {field.name: len(field.classes or ()) for field in snapshot.fields}
+    for shard in split.shards:
+        if shard.field not in known:
+            yield f"{shard.path}: field {shard.field!r} is not in the schema"
+    for field_name, counts in split.counts.items():
+        if len(counts) != known.get(field_name) or sum(counts) != split.records:
+            yield f"split {name}: the counts of {field_name!r} do not add up"
 
 
 def _shard_problem(folder: Path, shard: Shard) -> str | None:

@@ -12,7 +12,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any, NoReturn, Protocol
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -39,6 +39,16 @@ _BUNDLE_KEYS = {"mediaType", "verificationMaterial", "dsseEnvelope"}
 _MATERIAL_KEYS = {"publicKey", "tlogEntries", "timestampVerificationData"}
 _ENVELOPE_KEYS = {"payload", "payloadType", "signatures"}
 _SIGNATURE_KEYS = {"sig", "keyid"}
+
+
+class SigningKey(Protocol):
+    """The private half of an ECDSA key on P-256, wherever it is kept: `cryptography`'s own keys are such keys."""
+
+    def public_key(self) -> ec.EllipticCurvePublicKey:
+        """The public half."""
+
+    def sign(self, data: bytes, signature_algorithm: ec.EllipticCurveSignatureAlgorithm) -> bytes:
+        """The signature of `data` in DER (RFC 3279, Ecdsa-Sig-Value)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +102,7 @@ def make_statement(name: str, digest: str, predicate_type: str, predicate: Mappi
     }
 
 
-def sign_statement(key: ec.EllipticCurvePrivateKey, statement: Mapping[str, Any]) -> bytes:
+def sign_statement(key: SigningKey, statement: Mapping[str, Any]) -> bytes:
     """The bundle (canonical JSON) that holds `statement`, signed by `key` (ECDSA P-256 with SHA-256).
 
     Two signatures of one statement differ: ECDSA is randomised.

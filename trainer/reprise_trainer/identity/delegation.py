@@ -26,7 +26,8 @@ _TIME = "%Y-%m-%dT%H:%M:%SZ"
 @dataclass(frozen=True, slots=True)
 class Delegation:
     """What the launcher's key says. `public_key` is the run key's PEM text; `image` (a manifest digest), `config`
-    (of run.toml's bytes) and `snapshot` are `sha256:<hex>`; `expires` is in UTC, whole seconds."""
+    (of run.toml's bytes) and `snapshot` are `sha256:<hex>`; `expires` is in UTC, whole seconds. `policy` is the digest
+    of the policy that the launcher found to hold for the image before the start; empty where it does not say."""
 
     run: str
     public_key: str
@@ -35,6 +36,7 @@ class Delegation:
     snapshot: str
     nonce: str
     expires: datetime
+    policy: str = ""
 
     def predicate(self) -> dict[str, Any]:
         """The statement's predicate; the image is the statement's subject and not in it."""
@@ -46,6 +48,7 @@ class Delegation:
             "snapshot": self.snapshot,
             "nonce": self.nonce,
             "expires": format_time(self.expires),
+            **({"policy": self.policy} if self.policy else {}),
         }
 
 
@@ -85,6 +88,9 @@ def read_delegation(statement: VerifiedStatement) -> Delegation:
     for field in ("config", "snapshot"):
         if not DIGEST_PATTERN.match(said[field]):
             raise InputError(f"the delegation's {field} is {said[field]!r}, not sha256:<64 hex digits>")
+    policy = said.get("policy", "")
+    if not isinstance(policy, str) or (policy and not DIGEST_PATTERN.match(policy)):
+        raise InputError(f"the delegation's policy is {policy!r}, not sha256:<64 hex digits>")
     read_public_key(said["public_key"])
     return Delegation(
         run=said["run"],
@@ -94,6 +100,7 @@ def read_delegation(statement: VerifiedStatement) -> Delegation:
         snapshot=said["snapshot"],
         nonce=said["nonce"],
         expires=read_time(said.get("expires"), "the delegation's expires"),
+        policy=policy,
     )
 
 

@@ -1,6 +1,7 @@
 """Does a policy hold for an image? Each rule with its outcome and why; the host and the trainer ask the same code.
 
-What is required and not checked does not hold. Statements by strangers neither help nor harm.
+What is required and not checked does not hold. Statements by strangers neither help nor harm. What only a trusted root
+can prove is checked where `Proofs` are given: on the host.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
-from reprise_trainer.errors import RepriseError
-from reprise_trainer.identity.bundle import VerifiedStatement, read_public_key, verify_bundle
+from reprise_trainer.errors import RepriseError, SystemFailureError
 from reprise_trainer.identity.policy import Policy
+from reprise_trainer.identity.proofs import Proofs
+from reprise_trainer.identity.statements import Counted, Statements, read_statements
 
 Outcome = Literal["holds", "fails", "not checked"]
 
@@ -32,16 +34,13 @@ class RuleResult:
         return f"{self.rule}: {self.why}"
 
 
-@dataclass(frozen=True, slots=True)
-class _Statements:
-    """The statements about an image that count, and why others don't."""
-
-    accepted: tuple[VerifiedStatement, ...]
-    rejected: tuple[str, ...]
-
-
 def evaluate(
-    policy: Policy, image_digest: str, bundles: Iterable[bytes], *, at: datetime | None = None
+    policy: Policy,
+    image_digest: str,
+    bundles: Iterable[bytes],
+    *,
+    at: datetime | None = None,
+    proofs: Proofs | None = None,
 ) -> list[RuleResult]:
     """Each rule of the policy that an image and its bundles alone decide, then what was not checked.
 
@@ -52,18 +51,31 @@ def evaluate(
         image_digest: the manifest digest, `sha256:<hex>`, that the statements must be about.
         bundles: the bytes of every bundle that is offered; those that don't verify count as absent.
         at: the time, with a time zone, at which keys and the policy must not have ended; without one, none that has
-            an end counts.
+            an end counts. A time that others prove for a signature comes before it.
+        proofs: checks certificates, log entries and times; None: nothing here does.
     """
-    statements = _read_statements(policy, image_digest, bundles, at)
+    root = _root_rule(policy, proofs)
+    trusted = proofs if root and root.outcome == "holds" else None
+    statements = read_statements(policy, image_digest, bundles, at, trusted)
     results = _validity(policy, image_digest, at)
+    results += [root] if root else []
     results += [_predicate_result(name, policy, statements) for name in policy.predicates]
-    return [*results, *_certificate_rules(policy)]
+    return [*results, *_witness_rules(policy, statements, checked=trusted is not None)]
 
 
-def signers(policy: Policy, image_digest: str, bundles: Iterable[bytes], *, at: datetime | None = None) -> list[str]:
-    """Names of the policy's keys that signed a required statement about the image; arguments as for `evaluate`."""
-    accepted = _read_statements(policy, image_digest, bundles, at).accepted
-    return sorted({each.key_name for each in accepted if each.predicate_type in policy.predicates})
+def counted(
+    policy: Policy,
+    image_digest: str,
+    bundles: Iterable[bytes],
+    *,
+    at: datetime | None = None,
+    proofs: Proofs | None = None,
+) -> list[Counted]:
+    """The required statements about the image that count, with their bundles; arguments as for `evaluate`."""
+    root = _root_rule(policy, proofs)
+    trusted = proofs if root and root.outcome == "holds" else None
+    found = read_statements(policy, image_digest, bundles, at, trusted).counted
+    return [each for each in found if each.statement.predicate_type in policy.predicates]
 
 
 def all_hold(results: Sequence[RuleResult]) -> bool:
@@ -90,57 +102,58 @@ def _validity(policy: Policy, image_digest: str, at: datetime | None) -> list[Ru
     return results
 
 
-def _read_statements(policy: Policy, image: str, bundles: Iterable[bytes], at: datetime | None) -> _Statements:
-    keys = {key.name: read_public_key(key.public_key) for key in policy.keys}
-    untrusted = {name: policy.why_untrusted(name, at) for name in keys}
-    accepted: list[VerifiedStatement] = []
-    rejected: list[str] = []
-    for data in bundles:
-        try:
-            statement = verify_bundle(data, keys)
-        except RepriseError as error:
-            rejected.append(error.message)
-            continue
-        if why := untrusted[statement.key_name]:
-            rejected.append(why)
-        elif not statement.is_about(image):
-            others = ", ".join(subject.digest for subject in statement.subjects[:3])
-            rejected.append(f"a statement by key {statement.key_name!r} is about another image: {others}")
-        else:
-            accepted.append(statement)
-    return _Statements(tuple(accepted), tuple(dict.fromkeys(rejected)))
+def _root_rule(policy: Policy, proofs: Proofs | None) -> RuleResult | None:
+    rule = "trusted root"
+    if not policy.needs_root:
+        return None
+    if not policy.trusted_root:
+        return RuleResult(rule, "not checked", "the policy pins none: [require] trusted_root is its sha256")
+    if proofs is None:
+        return RuleResult(rule, "not checked", f"nothing here reads {policy.trusted_root}")
+    try:
+        proofs.require_root(policy.trusted_root)
+    except SystemFailureError as error:
+        return RuleResult(rule, "not checked", " ".join((error.message, error.hint or "")).strip())
+    except RepriseError as error:
+        return RuleResult(rule, "fails", error.message)
+    return RuleResult(rule, "holds", f"{policy.trusted_root}, as pinned")
 
 
-def _predicate_result(name: str, policy: Policy, statements: _Statements) -> RuleResult:
-    """Independent signers are counted by their keys: one key under two names is one signer."""
+def _predicate_result(name: str, policy: Policy, statements: Statements) -> RuleResult:
+    """Independent signers are counted by key and by identity: one key under two names is one signer."""
     rule = f"signed statement {name}"
-    signers = sorted({statement.key_name for statement in statements.accepted if statement.predicate_type == name})
-    fingerprints = {key.fingerprint for key in policy.keys if key.name in signers}
-    said = "signed by key " + ", ".join(repr(signer) for signer in signers)
-    count = f"{len(fingerprints)} of at least {policy.signers} signers"
-    if len(fingerprints) >= policy.signers:
+    found = [each for each in statements.counted if each.statement.predicate_type == name]
+    signers = {each.signer for each in found}
+    said = "signed by " + ", ".join(sorted({each.by for each in found}))
+    count = f"{len(signers)} of at least {policy.signers} signers"
+    if len(signers) >= policy.signers:
         return RuleResult(rule, "holds", said if policy.signers == 1 else f"{said}: {count}")
-    reasons = [*([f"{said}: {count}"] if signers else []), *statements.rejected]
-    if others := sorted({each.predicate_type for each in statements.accepted} - {name}):
+    reasons = [*([f"{said}: {count}"] if signers else []), *statements.unchecked, *statements.rejected]
+    if others := sorted({each.statement.predicate_type for each in statements.counted} - {name}):
         reasons.insert(0, "there are only statements of type " + ", ".join(others))
     if len(reasons) > _LISTED_REASONS:
         reasons[_LISTED_REASONS:] = [f"and {len(reasons) - _LISTED_REASONS} more"]
-    return RuleResult(rule, "fails", "; ".join(reasons) or "the image has no signatures")
+    outcome: Outcome = "not checked" if statements.unchecked else "fails"
+    return RuleResult(rule, outcome, "; ".join(reasons) or "the image has no signatures")
 
 
-def _certificate_rules(policy: Policy) -> list[RuleResult]:
-    """What only a certificate could prove: none is read here, so that a policy that asks for it does not hold."""
+def _witness_rules(policy: Policy, statements: Statements, *, checked: bool) -> list[RuleResult]:
+    """Log and time of the statements that count; without them none counts where the policy asks for them."""
+    number, logged = len(statements.counted), sum(each.witnessed.logged for each in statements.counted)
     results = []
-    if policy.identities:
-        names = ", ".join(each.subject or each.subject_pattern for each in policy.identities)
-        results.append(RuleResult("signer identities", "not checked", f"certificates are not checked here: {names}"))
-    if policy.trusted_root:
-        why = f"certificates are not checked here, so that nothing uses {policy.trusted_root}"
-        results.append(RuleResult("trusted root", "not checked", why))
-    if policy.log:
-        results.append(RuleResult("transparency log", "not checked", "log entries are not checked here"))
-    else:
-        results.append(
-            RuleResult("transparency log", "not checked", "the policy asks for no log entry", required=False)
-        )
+    for rule, asked, what in (
+        ("transparency log", policy.log, "an entry in a log"),
+        ("proven time", policy.time, "a time that others prove"),
+    ):
+        if asked and checked:
+            why = f"{number} statement{'' if number == 1 else 's'} with {what}"
+            results.append(RuleResult(rule, "holds" if number else "fails", why))
+        elif asked:
+            results.append(RuleResult(rule, "not checked", f"nothing here checks {what}"))
+    if logged and not policy.log:
+        why = f"{logged} of {number} statements with an entry in a log; the policy asks for none"
+        results.insert(0, RuleResult("transparency log", "holds", why, required=False))
+    elif not policy.log:
+        why = "the policy asks for no log entry"
+        results.insert(0, RuleResult("transparency log", "not checked", why, required=False))
     return results

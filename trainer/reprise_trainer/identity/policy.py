@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import re
 import tomllib
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -63,9 +64,10 @@ class SignerIdentity:
 class Policy:
     """Trusted signers and what they must have signed.
 
-    `signers` keys, independent of each other, must have signed a statement of each type in `predicates`. Without
-    `repositories` an image may come from anywhere. What certificates need (`identities`, `trusted_root`, `log`) is
-    read, and does not hold as long as nothing checks it.
+    `signers` keys or identities, independent of each other, must have signed a statement of each type in `predicates`.
+    `launchers` sign no images: only delegations to runs' keys. `trusted_root` is the pinned digest of the file by which
+    certificates, log entries (`log`) and times (`time`) are judged; `root` is the file's bytes, which the host reads
+    beside the policy and no TOML holds. Without `repositories` an image may come from anywhere.
     """
 
     keys: tuple[PolicyKey, ...]
@@ -78,16 +80,31 @@ class Policy:
     identities: tuple[SignerIdentity, ...] = ()
     trusted_root: str = ""
     log: bool = False
+    time: bool = False
+    launchers: tuple[PolicyKey, ...] = ()
+    root: bytes = field(default=b"", repr=False, compare=False)
+
+    @property
+    def needs_root(self) -> bool:
+        """Whether it asks for something that only a trusted root can prove."""
+        return bool(self.identities or self.trusted_root or self.log or self.time)
 
     def public_keys(self, at: datetime | None = None) -> dict[str, ec.EllipticCurvePublicKey]:
-        """Name → public key of the keys that are not revoked, as `verify_bundle` takes them; given a time (with a time
-        zone), of those that have not ended then."""
-        keys = {key.name: read_public_key(key.public_key) for key in self.keys if not (at and key.ended(at))}
-        return {name: key for name, key in keys.items() if key_hint(key) not in self.revoked_keys}
+        """Name → public key of the keys for images that are not revoked, as `verify_bundle` takes them; given a time
+        (with a time zone), of those that have not ended then."""
+        return self._trusted(self.keys, at)
+
+    def delegating_keys(self, at: datetime | None = None) -> dict[str, ec.EllipticCurvePublicKey]:
+        """As `public_keys`, of those whose delegations count: the launchers' and the keys for images."""
+        return self._trusted((*self.keys, *self.launchers), at)
+
+    def _trusted(self, keys: tuple[PolicyKey, ...], at: datetime | None) -> dict[str, ec.EllipticCurvePublicKey]:
+        found = {key.name: read_public_key(key.public_key) for key in keys if not (at and key.ended(at))}
+        return {name: key for name, key in found.items() if key_hint(key) not in self.revoked_keys}
 
     def why_untrusted(self, name: str, at: datetime | None) -> str:
         """Why the key of that name does not count at a time (None: unknown); empty when it does."""
-        key = next(each for each in self.keys if each.name == name)
+        key = next(each for each in (*self.keys, *self.launchers) if each.name == name)
         if key.fingerprint in self.revoked_keys:
             return f"key {name!r} is revoked"
         if key.not_after and key.ended(at):
@@ -119,20 +136,23 @@ def read_policy(data: bytes, *, where: str = "policy") -> Policy:
         document = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise InputError(f"{where}: not a TOML file: {error}") from error
-    top = Table(document, where, ("policy", "keys", "identities", "require", "revoked"))
+    top = Table(document, where, ("policy", "keys", "identities", "launchers", "require", "revoked"))
     about = top.table("policy", ("not_after",))
-    require = top.table("require", ("predicates", "signers", "repositories", "trusted_root", "log"))
+    require = top.table("require", ("predicates", "signers", "repositories", "trusted_root", "log", "time"))
     revoked = top.table("revoked", ("keys", "images"))
     identities = tuple(
         _read_identity(each) for each in top.tables("identities", ("issuer", "subject", "subject_pattern"))
     )
-    keys = _read_keys(top, needed=not identities)
+    keys = _read_keys(top.tables("keys", ("name", "public_key", "not_after")), "keys", where)
+    launchers = _read_keys(top.tables("launchers", ("name", "public_key", "not_after")), "launchers", where)
+    if not keys and not identities:
+        raise InputError(f"{where}: no [[keys]] and no [[identities]]; a policy without both can accept no image")
+    if twice := sorted({key.name for key in keys} & {key.name for key in launchers}):
+        raise InputError(f"{where}: a key and a launcher are both named {twice[0]!r}")
     signers = require.number("signers", 1)
-    distinct = {key.fingerprint for key in keys}
-    if not identities and signers > len(distinct):
-        raise InputError(
-            f"{where}: [require] signers asks for {signers} signers, but has {len(distinct)} different keys"
-        )
+    distinct = len({key.fingerprint for key in keys}) + len(identities)
+    if signers > distinct:
+        raise InputError(f"{where}: [require] signers asks for {signers} signers, but has {distinct} different ones")
     return Policy(
         keys,
         predicates=_read_predicates(require),
@@ -144,6 +164,8 @@ def read_policy(data: bytes, *, where: str = "policy") -> Policy:
         identities=identities,
         trusted_root=require.text("trusted_root", DIGEST_PATTERN, "sha256: and 64 hex digits"),
         log=require.flag("log"),
+        time=require.flag("time"),
+        launchers=launchers,
     )
 
 
@@ -152,9 +174,11 @@ def write_policy(policy: Policy) -> str:
     blocks = []
     if policy.not_after:
         blocks.append(f"[policy]\n{_line('not_after', policy.not_after)}")
-    for key in policy.keys:
-        ends = _line("not_after", key.not_after) if key.not_after else ""
-        blocks.append(f'[[keys]]\nname = {_toml(key.name)}\n{ends}public_key = """\n{key.public_key.strip()}\n"""\n')
+    for table, keys in (("keys", policy.keys), ("launchers", policy.launchers)):
+        for key in keys:
+            ends = _line("not_after", key.not_after) if key.not_after else ""
+            pem = f'public_key = """\n{key.public_key.strip()}\n"""\n'
+            blocks.append(f"[[{table}]]\nname = {_toml(key.name)}\n{ends}{pem}")
     for identity in policy.identities:
         fields = ("issuer", "subject", "subject_pattern")
         lines = [_line(name, getattr(identity, name)) for name in fields if getattr(identity, name)]
@@ -164,6 +188,7 @@ def write_policy(policy: Policy) -> str:
     require += _line("repositories", policy.repositories) if policy.repositories else ""
     require += _line("trusted_root", policy.trusted_root) if policy.trusted_root else ""
     require += _line("log", policy.log) if policy.log else ""
+    require += _line("time", policy.time) if policy.time else ""
     blocks.append(f"[require]\n{require}")
     revoked = _line("keys", policy.revoked_keys) if policy.revoked_keys else ""
     revoked += _line("images", policy.revoked_images) if policy.revoked_images else ""
@@ -171,21 +196,19 @@ def write_policy(policy: Policy) -> str:
     return "\n".join(blocks)
 
 
-def _read_keys(top: Table, *, needed: bool) -> tuple[PolicyKey, ...]:
+def _read_keys(entries: Iterable[Table], table: str, where: str) -> tuple[PolicyKey, ...]:
     keys: list[PolicyKey] = []
-    for entry in top.tables("keys", ("name", "public_key", "not_after")):
+    for entry in entries:
         name, pem = entry.values.get("name"), entry.values.get("public_key")
         if not isinstance(name, str) or not name or not isinstance(pem, str):
             raise InputError(f"{entry.where} needs a name and a public_key, both strings")
         if any(key.name == name for key in keys):
-            raise InputError(f"{top.where}: two keys are named {name!r}")
+            raise InputError(f"{where}: two {table} are named {name!r}")
         try:
             read_public_key(pem)
         except InputError as error:
             raise InputError(f"{entry.where} ({name}): {error.message}") from error
         keys.append(PolicyKey(name, pem.strip() + "\n", entry.time("not_after")))
-    if needed and not keys:
-        raise InputError(f"{top.where}: no [[keys]]; a policy without keys can accept no image")
     return tuple(keys)
 
 

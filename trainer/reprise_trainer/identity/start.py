@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from reprise_trainer.errors import InputError, RefusedError
+from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.errors import InputError, RefusedError, RepriseError
 from reprise_trainer.identity import launch as launch_folder
 from reprise_trainer.identity.launch import Launch, decode_launch, read_launch_file
 from reprise_trainer.identity.measure import NAMED, Measurement, measure
@@ -20,6 +22,10 @@ from reprise_trainer.identity.process import (
     read_modules,
     read_process,
 )
+
+if TYPE_CHECKING:
+    from reprise_trainer.identity.judge import RuleResult
+    from reprise_trainer.identity.policy import Policy
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,15 +109,16 @@ def _read_launch(folder: Path) -> Launch:
 
 
 def _signed_by(folder: Path, digest: str, at: datetime) -> str:
-    """The names of the policy's keys that signed the image.
+    """The names of the policy's keys that signed the image; the launcher's, where only it could judge who signed.
 
     All rules of the policy are asked that an image and its bundles decide; which repository the image came from was the
-    launcher's to judge.
+    launcher's to judge. What nothing here can check (certificates, logs, times) holds by the launcher's word alone: its
+    delegation has to name this very policy. What fails here fails, whatever the launcher says.
 
     Raises:
         RefusedError: a rule does not hold, or there is no bundle.
     """
-    from reprise_trainer.identity.judge import all_hold, evaluate, signers  # cryptography: measured by now
+    from reprise_trainer.identity.judge import counted, evaluate  # cryptography: measured by now
     from reprise_trainer.identity.policy import read_policy
 
     policy_bytes = read_launch_file(folder, launch_folder.POLICY_FILE, "no policy says whose signature counts")
@@ -121,10 +128,36 @@ def _signed_by(folder: Path, digest: str, at: datetime) -> str:
     except InputError as error:
         raise RefusedError(f"the policy does not say whose signature counts: {error}") from error
     results = evaluate(policy, digest, bundles, at=at)
-    if not all_hold(results):
-        reasons = "; ".join(str(each) for each in results if each.required and each.outcome != "holds")
+    open_rules = [each for each in results if each.required and each.outcome != "holds"]
+    if any(each.outcome == "fails" for each in open_rules):
+        reasons = "; ".join(str(each) for each in open_rules)
         raise RefusedError(f"the policy does not hold for image {digest}: {reasons}")
-    return ", ".join(signers(policy, digest, bundles, at=at))
+    names = {each.statement.key_name for each in counted(policy, digest, bundles, at=at)}
+    if open_rules:
+        names.add(_vouched_by(folder, digest, policy, sha256_digest(policy_bytes), at, open_rules))
+    return ", ".join(sorted(names))
+
+
+def _vouched_by(
+    folder: Path, digest: str, policy: Policy, policy_digest: str, at: datetime, rules: Sequence[RuleResult]
+) -> str:
+    """The launcher who says, in its delegation, that it judged the image by this policy: also by the rules that nothing
+    here can check."""
+    from reprise_trainer.identity.bundle import verify_bundle
+    from reprise_trainer.identity.delegation import read_delegation, require_unexpired
+
+    reasons = "; ".join(map(str, rules))
+    unvouched = f"the policy is not known to hold for image {digest}: {reasons}"
+    data = read_launch_file(folder, launch_folder.DELEGATION_FILE, unvouched)
+    try:
+        signed = verify_bundle(data, policy.delegating_keys(at))
+        delegation = read_delegation(signed)
+        require_unexpired(delegation, at)
+    except RepriseError as error:
+        raise RefusedError(f"{unvouched}; and the launcher's delegation does not hold: {error.message}") from error
+    if (delegation.image, delegation.policy) != (digest, policy_digest):
+        raise RefusedError(f"{unvouched}; and the launcher's delegation does not say that it held")
+    return signed.key_name
 
 
 def _refuse_if_any(what: str, problems: Sequence[str]) -> None:

@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 import sys
+import threading
 import time
 from typing import Any, TextIO
 
 from reprise_trainer.errors import StorageError
+from reprise_trainer.redaction import redact
 
 _STEP_INTERVAL = {"json": 0.1, "text": 2.0}
 """Seconds between two step events at least; the last step's is always shown."""
 
-_ON_STDERR = ("refused", "failed")
+_ON_STDERR = ("refused", "failed", "stopped")
 """People read these on standard error already; launchers get them as events."""
 
 
 class Events:
-    """Writes events. Each is a dictionary with `event`: measured, checked, step, checkpoint, evaluated, finished,
-    refused or failed.
+    """Writes events. Each is a dictionary with `event`: measured, checked, resumed, step, health, checkpoint,
+    evaluated, finished, refused, stopped or failed. `step` is the last finished step that was told.
 
     Args:
         form: `json` or `text`.
@@ -29,6 +31,8 @@ class Events:
         self._form = form
         self._stream = stream or sys.stdout
         self._last_step = -1e9
+        self.step = 0
+        self._lock = threading.Lock()  # health is told by a thread of its own
 
     def emit(self, event: dict[str, Any]) -> None:
         """Write one event.
@@ -37,6 +41,7 @@ class Events:
             StorageError: nobody reads standard output any more.
         """
         if event["event"] == "step":
+            self.step = event["step"]
             now = time.monotonic()
             if now - self._last_step < _STEP_INTERVAL[self._form] and event["step"] != event["steps"]:
                 return
@@ -45,8 +50,9 @@ class Events:
             return
         line = json.dumps(event) if self._form == "json" else _text(event)
         try:
-            self._stream.write(line + "\n")
-            self._stream.flush()
+            with self._lock:
+                self._stream.write(redact(line) + "\n")
+                self._stream.flush()
         except OSError as error:
             raise StorageError(f"standard output: cannot write: {error.strerror}") from error
 
@@ -55,9 +61,11 @@ def _text(event: dict[str, Any]) -> str:
     match event:
         case {"event": "step", "step": step, "steps": steps, "loss": loss}:
             return f"step {step}/{steps}  loss {loss:.4f}"
+        case {"event": "health", "memory_bytes": memory, "cpu_share": cores}:
+            return f"health: {memory / 2**20:.0f} MiB, {cores:.1f} cores busy"
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}"
-        case {"event": "measured" | "checked", "message": message}:
+        case {"event": "measured" | "checked" | "resumed", "message": message}:
             return str(message)
         case {"event": "evaluated", "metrics": metrics}:
             if "accuracy" not in metrics:

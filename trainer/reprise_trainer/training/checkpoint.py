@@ -1,42 +1,50 @@
 """Checkpoints: one immutable state in a folder, `state.safetensors` and beside it `state.json`.
 
-The document holds the step, the state digest and the tensor list; the tensors' file has no metadata block, whose order
-is random in the format's common writer. A checkpoint appears whole or not at all: it is written aside, forced to the
-disk, then renamed.
+The document holds the step, the state digest, a row of chunk hashes a tensor, and the aliases: names that share
+another one's tensor (tied weights), which the tensors' file must not hold twice. That file has no metadata block, whose
+order is random in the format's common writer. A checkpoint appears whole or not at all: it is written aside, forced to
+the disk, then renamed.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.numpy import load, save
+from safetensors.numpy import load, save_file
 
-from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
-from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
-from reprise_trainer.training.state_digest import first_differing_tensor, tensor_list
+from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
+from reprise_trainer.training.checkpoint_document import describe, read_document, with_aliases
+from reprise_trainer.training.state_digest import canonical_array, first_difference, rows_digest, tensor_rows
 
-FORMAT = 1
 TENSORS, DOCUMENT = "state.safetensors", "state.json"
+CHECKPOINTS = "checkpoints"
+"""Where a run keeps its checkpoints, in its output folder."""
 
 _NAME = re.compile(r"step-(\d{8,})\Z")
+
+Tensors = Mapping[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A state read back and checked: finished steps, state digest (`sha256:<hex>`), tensors by name."""
+    """A state read back and checked: finished steps, state digest (`sha256:<hex>`), tensors by name.
+
+    Aliases are among the tensors: there, names that share a tensor share one array.
+    """
 
     step: int
     digest: str
-    tensors: Mapping[str, NDArray[Any]]
+    tensors: Tensors
 
 
 def checkpoint_name(step: int) -> str:
@@ -44,8 +52,16 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]]) -> str:
-    """Write the checkpoint after `step` steps into `folder/step-<8 digits>`.
+def write_checkpoint(
+    folder: Path, step: int, tensors: Tensors, *, before_name: Callable[[], None] = lambda: None
+) -> str:
+    """Write the checkpoint after `step` steps into `folder/step-<8 digits>`; hash its tensors meanwhile.
+
+    Args:
+        folder: made where it is missing.
+        step: finished steps.
+        tensors: the state; nothing may change it meanwhile. Arrays that share their memory are stored once.
+        before_name: called when all is on the disk, before the checkpoint takes its name.
 
     Returns:
         The state digest.
@@ -53,23 +69,25 @@ def write_checkpoint(folder: Path, step: int, tensors: Mapping[str, NDArray[Any]
     Raises:
         StorageError: it can't be written, or exists already; nothing half written is left under its name.
     """
-    rows = tensor_list(tensors)
-    digest = sha256_digest(canonical_json(rows))
-    document = canonical_json({"format": FORMAT, "step": step, "state": digest, "list": rows})
     final = folder / checkpoint_name(step)
     aside = folder / f".{final.name}.partial"
+    stored, aliases = _without_aliases(tensors)
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
-        write_durably(aside / TENSORS, save(dict(tensors)))
-        write_durably(aside / DOCUMENT, document)
+        with ThreadPoolExecutor(1) as pool:
+            hashing = pool.submit(tensor_rows, stored)
+            _write_tensors(aside / TENSORS, stored)
+            document = describe(step, hashing.result(), aliases)
+        write_durably(aside / DOCUMENT, document.encode())
+        before_name()
         aside.rename(final)
         sync_folder(folder)
     except OSError as error:
         raise storage_error(error, final) from error
     finally:
         shutil.rmtree(aside, ignore_errors=True)  # gone already when all went well
-    return digest
+    return document.state
 
 
 def read_checkpoint(folder: Path) -> Checkpoint:
@@ -77,27 +95,22 @@ def read_checkpoint(folder: Path) -> Checkpoint:
 
     Raises:
         InputError: a file is missing or malformed.
-        DoesNotHoldError: the tensors are not those of the document; names the first that differs.
+        DoesNotHoldError: the tensors are not those of the document; names the first that differs, and where.
     """
     try:
-        data, encoded = (folder / DOCUMENT).read_bytes(), (folder / TENSORS).read_bytes()
-        document = json.loads(data)
-        if document["format"] != FORMAT:
-            raise InputError(f"{folder}: checkpoint format {document['format']!r}, this version reads {FORMAT}")
-        step, digest, rows = int(document["step"]), str(document["state"]), document["list"]
-        tensors = load(encoded)
-    except (OSError, KeyError, TypeError, ValueError, SafetensorError) as error:
+        document = read_document((folder / DOCUMENT).read_bytes())
+        tensors = load((folder / TENSORS).read_bytes())
+    except (OSError, ValueError, KeyError, SafetensorError, InputError) as error:
         raise InputError(f"{folder}: not a checkpoint: {error}") from error
-    if sha256_digest(canonical_json(rows)) != digest:
-        raise DoesNotHoldError(f"{folder / DOCUMENT}: the tensor list is not that of state {digest}")
-    found = tensor_list(tensors)
-    if found != rows:
-        raise DoesNotHoldError(
-            f"{folder}: tensor {first_differing_tensor(rows, found)!r} is not that of state {digest}"
-        )
-    if "step" in tensors and int(tensors["step"]) != step:
-        raise DoesNotHoldError(f"{folder / DOCUMENT}: step {step}, the state is that after step {int(tensors['step'])}")
-    return Checkpoint(step, digest, tensors)
+    if rows_digest(with_aliases(document.stored, document.aliases)) != document.state:
+        raise DoesNotHoldError(f"{folder / DOCUMENT}: the tensor list is not that of state {document.state}")
+    if difference := first_difference(document.stored, tensor_rows(tensors)):
+        raise DoesNotHoldError(f"{folder}: not state {document.state}: {difference}")
+    if int(tensors.get("step", document.step)) != document.step:
+        said = f"step {document.step}, the state is that after step {int(tensors['step'])}"
+        raise DoesNotHoldError(f"{folder / DOCUMENT}: {said}")
+    every = tensors | {name: tensors[target] for name, target in document.aliases.items()}
+    return Checkpoint(document.step, document.state, every)
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
@@ -125,3 +138,30 @@ def latest_good(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
         else:
             return found, tuple(passed_over)
     return None, tuple(passed_over)
+
+
+def _write_tensors(path: Path, tensors: Tensors) -> None:
+    """Write the safetensors file and force it to the disk."""
+    try:
+        save_file(dict(tensors), path)
+    except SafetensorError as error:
+        raise StorageError(
+            f"cannot write {path.parent}: {error}", hint="Free some space, or choose another folder."
+        ) from error
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _without_aliases(tensors: Tensors) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
+    """The tensors to store, and name → the first name, in order, that shares its memory."""
+    stored: dict[str, NDArray[Any]] = {}
+    aliases: dict[str, str] = {}
+    places: dict[tuple[object, ...], str] = {}
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        where = (tensor.ctypes.data, tensor.shape, tensor.strides, tensor.dtype.str)
+        if tensor.size > 0 and (first := places.setdefault(where, name)) != name:
+            aliases[name] = first
+        else:
+            stored[name] = canonical_array(tensor)
+    return stored, aliases

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.start import Identity
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.record import (
+    AttemptFacts,
     CheckpointFacts,
     ImageFacts,
     LedgerFacts,
@@ -21,7 +25,15 @@ from reprise_trainer.training.resources import machine, peak_memory, process_tim
 from reprise_trainer.training.run import Outcome
 
 
-def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKey, *, started: datetime) -> RunRecord:
+def describe_run(
+    identity: Identity,
+    config: bytes,
+    outcome: Outcome,
+    key: RunKey,
+    *,
+    started: datetime,
+    sampled: Mapping[str, int] = MappingProxyType({}),
+) -> RunRecord:
     """The record of a run that has just ended.
 
     Args:
@@ -30,6 +42,7 @@ def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKe
         outcome: what the run was and what came out.
         key: the run's key; the record names its delegation.
         started: when the run started, with a time zone.
+        sampled: what was sampled while it ran, for the record.
     """
     labels = identity.measurement.inventory.config.get("config", {}).get("Labels", {})
     run = outcome.config.run
@@ -56,11 +69,12 @@ def describe_run(identity: Identity, config: bytes, outcome: Outcome, key: RunKe
         metrics=evaluated["metrics"],
         fairness=evaluated["fairness"],
         membership=evaluated["membership"],
-        resources=_resource_facts(outcome.workers),
+        resources=_resource_facts(outcome.workers, sampled),
         machine=machine(),
         started=format_time(started),
         finished=format_time(datetime.now(UTC)),
         delegation=key.delegation,
+        attempts=tuple(AttemptFacts(**asdict(each)) for each in outcome.attempts),
     )
 
 
@@ -74,11 +88,12 @@ def _image_facts(identity: Identity) -> ImageFacts:
     )
 
 
-def _resource_facts(workers: int) -> ResourceFacts:
+def _resource_facts(workers: int, sampled: Mapping[str, int]) -> ResourceFacts:
     wall, cpu = process_times()
     return ResourceFacts(
         workers=workers,
         wall_milliseconds=round(wall * 1000),
         cpu_milliseconds=round(cpu * 1000),
         peak_memory_bytes=peak_memory(),
+        sampled=dict(sampled),
     )

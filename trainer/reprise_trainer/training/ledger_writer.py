@@ -31,7 +31,9 @@ class LedgerWriter:
         self._write(line)
 
     @classmethod
-    def resume(cls, path: Path, header: Header, at_step: int, *, state: str | None = None) -> LedgerWriter:
+    def resume(
+        cls, path: Path, header: Header, at_step: int, *, state: str | None = None, has_line: bool = True
+    ) -> LedgerWriter:
         """Go on with the ledger of a stopped run, as if it had never gone further than its checkpoint after `at_step`.
 
         What follows the checkpoint's line is dropped, a torn last line too; the chain before it is verified. The file
@@ -43,6 +45,7 @@ class LedgerWriter:
             at_step: finished steps; 0 goes back to the header.
             state: the checkpoint's state digest, which the line must hold. A run that was killed between the two has
                 the checkpoint and not its line; with `state` given the line is then written.
+            has_line: False for a checkpoint that an undisturbed run would not have: the ledger gets no line for it.
 
         Raises:
             NotFoundError: there is no ledger.
@@ -53,7 +56,7 @@ class LedgerWriter:
             data = path.read_bytes()
         except FileNotFoundError as error:
             raise NotFoundError(f"{path}: no ledger; the run cannot go on without it") from error
-        kept, missing = _until(data, header, at_step, state, where=str(path))
+        kept, missing = _until(data, header, at_step, state, has_line, where=str(path))
         write_durably(path, kept)
         ledger = read_ledger(kept, where=str(path))
         writer = cls.__new__(cls)
@@ -107,10 +110,12 @@ class LedgerWriter:
             raise storage_error(error, self._path) from error
 
 
-def _until(data: bytes, header: Header, at_step: int, state: str | None, *, where: str) -> tuple[bytes, bool]:
+def _until(
+    data: bytes, header: Header, at_step: int, state: str | None, has_line: bool, *, where: str
+) -> tuple[bytes, bool]:
     """The lines up to the checkpoint after `at_step`, and whether that checkpoint's own line is missing."""
     lines = data[: data.rfind(b"\n") + 1].splitlines(keepends=True)  # a torn last line is left out
-    found = _line_with(lines, {"checkpoint": at_step}) if at_step > 0 else 0
+    found = _line_with(lines, {"checkpoint": at_step} if has_line else {"step": at_step - 1}) if at_step > 0 else 0
     missing = found is None
     if found is None and state is not None:
         found = _line_with(lines, {"step": at_step - 1})

@@ -13,14 +13,13 @@ from typing import Any
 
 from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State
 from reprise_trainer.data.batches import Batch, Batches
-from reprise_trainer.errors import InputError
-from reprise_trainer.training.checkpoint import write_checkpoint
+from reprise_trainer.errors import DoesNotHoldError, InputError
+from reprise_trainer.training.checkpoint import CHECKPOINTS, write_checkpoint
 from reprise_trainer.training.ledger import gradient_digest
-from reprise_trainer.training.ledger_writer import LedgerWriter
 from reprise_trainer.training.plan import Plan
+from reprise_trainer.training.resume import Beginning, forget_interrupted, write_interrupted
+from reprise_trainer.training.stop import Stop, stopped
 from reprise_trainer.training.tree import tree_sum
-
-CHECKPOINTS = "checkpoints"
 
 Emit = Callable[[dict[str, Any]], None]
 
@@ -90,26 +89,41 @@ def available_workers(shards: int, threads: int) -> int:
 
 
 def train(
-    plan: Plan, backend: Backend, batches: Batches, ledger: LedgerWriter, output: Path, emit: Emit, *, workers: int = 1
+    plan: Plan,
+    backend: Backend,
+    batches: Batches,
+    beginning: Beginning,
+    output: Path,
+    emit: Emit,
+    *,
+    workers: int = 1,
+    stop: Stop | None = None,
 ) -> Trained:
-    """Train by `plan` from its first step to its last.
+    """Train by `plan` from where the run begins to its last step.
 
     Args:
         plan, backend, batches, workers: see `steps`.
-        ledger: new; gets one line a step and one a checkpoint.
+        beginning: its ledger gets one line a step and one a regular checkpoint.
         output: checkpoints go to its folder `checkpoints`.
         emit: called with an event a step and one a checkpoint.
+        stop: looked at after each step.
 
     Raises:
         InputError: the loss is not a finite number any more.
+        DoesNotHoldError: a step that an earlier attempt has done already gives other bits here.
         StorageError: ledger or checkpoint can't be written.
+        StoppedError: the run was asked to end, and left a checkpoint.
     """
-    state, digest = first_state(plan, backend), ""
-    checkpoints: list[tuple[int, str]] = []
-    for step in steps(plan, backend, batches, state, 0, workers=workers):
+    first, ledger = beginning.checkpoint, beginning.ledger
+    state = backend.load(first.tensors) if first else first_state(plan, backend)
+    digest = first.digest if first else ""
+    checkpoints = list(beginning.checkpoints)
+    for step in steps(plan, backend, batches, state, beginning.step, workers=workers):
         ledger.add_step(step.number, loss=step.loss, batch=step.batch, gradient=step.gradient)
+        _require_seen(beginning, step.number, ledger.head)
         state, done = step.state, step.number + 1
-        emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss})
+        records = done * plan.batch_size
+        emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss, "records": records})
 
         if done % plan.checkpoint_every == 0 or done == plan.steps:
             ledger.sync()  # so that no checkpoint stands whose steps are not in the ledger
@@ -117,5 +131,20 @@ def train(
             ledger.add_checkpoint(done, digest)
             ledger.sync()
             checkpoints.append((done, digest))
+            forget_interrupted(output)
             emit({"event": "checkpoint", "step": done, "state": digest})
+        elif stop and stop.requested:
+            ledger.sync()
+            write_interrupted(output, done, backend.export(state))
+        if stop and stop.requested and done < plan.steps:
+            raise stopped(stop, done)
     return Trained(state, digest, tuple(checkpoints))
+
+
+def _require_seen(beginning: Beginning, step: int, head: str) -> None:
+    seen = beginning.seen.get(step)
+    if seen not in (None, head.removeprefix("sha256:")):
+        raise DoesNotHoldError(
+            f"step {step} gives other bits here than before the run was interrupted",
+            hint="Is this another CPU than before, or one that the profile does not hold on? See docs/recovery.md.",
+        )

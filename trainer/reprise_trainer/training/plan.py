@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Recipe, Sgd
 from reprise_trainer.backends.models import Cnn, Mlp, Model, Own
-from reprise_trainer.config.data import DataSection
+from reprise_trainer.config.data import MadeData, StoreSection, places
 from reprise_trainer.config.model import CnnSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.read import RunConfig
@@ -43,7 +43,7 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         RefusedError: the snapshot was made from another artifact than the configuration names.
         InputError: the snapshot lacks a split or a field.
     """
-    _require_provenance(config.data, source.snapshot)
+    _require_provenance(config.data, source)
     steps = config.train.total_steps(source.snapshot.split(TRAIN_SPLIT).records)
     return Plan(
         seed=config.run.seed,
@@ -90,12 +90,17 @@ def _jax(plan: Plan) -> Backend:
 _BACKENDS: Mapping[str, Callable[[Plan], Backend]] = {"torch": _torch, "jax": _jax}
 
 
-def _require_provenance(data: DataSection, snapshot: Snapshot) -> None:
-    found = (snapshot.provenance.artifact, snapshot.provenance.sha256)
-    if found != (data.artifact, data.sha256):
+def _require_provenance(data: MadeData | StoreSection, source: OpenSnapshot) -> None:
+    if isinstance(data, StoreSection):
+        if data.snapshot != source.digest:
+            raise RefusedError(f"the snapshot is {source.digest}, the configuration names {data.snapshot}")
+        return
+    found, named = {each.sha256 for each in source.snapshot.sources}, {place.sha256 for place in places(data)}
+    if found != named:
+        made = ", ".join(f"{each.artifact} (sha256 {each.sha256})" for each in source.snapshot.sources)
         raise RefusedError(
-            f"snapshot {snapshot.name!r} was made from {found[0]} (sha256 {found[1]}), "
-            f"the configuration names {data.artifact} (sha256 {data.sha256})"
+            f"snapshot {source.snapshot.name!r} was made from {made}, the configuration names "
+            + ", ".join(f"{place.artifact or place.file} (sha256 {place.sha256})" for place in places(data))
         )
 
 

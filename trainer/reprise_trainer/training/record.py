@@ -65,14 +65,27 @@ class CheckpointFacts(_Document):
     state: str = Field(pattern=_DIGEST)
 
 
-class ResourceFacts(_Document):
-    """What the process used, from its first start to the record; `workers` computed shards side by side."""
+class AttemptFacts(_Document):
+    """One start of the run: times in UTC, why it ended, finished steps at its start and end, and its workers. `ended`
+    is empty where it was killed; `last_step` is then that of its start."""
 
+    started: str
+    ended: str
+    why: str
+    first_step: int
+    last_step: int
     workers: int
 
+
+class ResourceFacts(_Document):
+    """What the process used, from its first start to the record; `workers` computed shards side by side. `sampled` has
+    what was sampled while it ran, as far as the machine counts it: GPU memory, energy."""
+
+    workers: int
     wall_milliseconds: int
     cpu_milliseconds: int
     peak_memory_bytes: int
+    sampled: dict[str, int] = {}
 
 
 class FairnessFacts(_Document):
@@ -87,8 +100,8 @@ class FairnessFacts(_Document):
 
 class RunRecord(_Document):
     """The predicate. `lock`, `source` and `environment` are digests from the labels of the image's config, empty where
-    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `started` and `finished` are never
-    compared."""
+    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `attempts`, `started` and `finished`
+    are never compared; the last two and `resources` are of the last attempt."""
 
     format: Literal[1] = 1
     run: str
@@ -116,6 +129,7 @@ class RunRecord(_Document):
     started: str
     finished: str
     delegation: str = Field(pattern=_DIGEST)
+    attempts: tuple[AttemptFacts, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,7 +180,7 @@ def read_run_key(folder: Path, launch: Launch, *, config: str, at: datetime) -> 
     policy = read_launch_file(folder, POLICY_FILE, "no policy says whose signature counts")
     try:
         key = load_pem_private_key(pem, None)
-        delegation = verify_delegation(data, read_policy(policy).public_keys(at), at=at)
+        delegation = verify_delegation(data, read_policy(policy).delegating_keys(at), at=at)
     except (RepriseError, ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise RefusedError(f"the run's key or its delegation does not hold: {error}") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey) or public_pem(key.public_key()) != delegation.public_key:

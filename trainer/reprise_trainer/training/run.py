@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
@@ -12,16 +13,18 @@ from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.profiles import PROFILES
-from reprise_trainer.training.ledger import FILE_NAME, Header
-from reprise_trainer.training.ledger_writer import LedgerWriter
+from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
+from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.loop import Emit, Trained, available_workers, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan
+from reprise_trainer.training.resume import begin
+from reprise_trainer.training.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, and an
-    empty folder for what comes out."""
+    """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, and the
+    folder for what comes out: empty, or as an earlier attempt of the same run left it."""
 
     config: bytes
     image: str
@@ -44,19 +47,22 @@ class Outcome:
     evaluation: Evaluation
     ledger_head: str
     ledger_lines: int
+    attempts: tuple[Attempt, ...] = ()
 
 
-def run(request: Request, emit: Emit, *, where: str = "run.toml") -> Outcome:
-    """Run what is requested, under the profile that this process already has.
+def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | None = None) -> Outcome:
+    """Run what is requested, under the profile that this process already has; go on where an earlier attempt ended.
 
     Args:
         request: see `Request`.
         emit: called with each event.
         where: the configuration's name, for messages.
+        stop: whether the run was asked to end.
 
     Raises:
         InputError: the configuration doesn't hold, or the training diverged.
-        RefusedError: the snapshot is another, or is damaged.
+        RefusedError: the snapshot is another, or is damaged; or the output folder holds another run.
+        StoppedError: the run was asked to end, and left a checkpoint.
         SystemFailureError: the backend can't keep the profile.
         StorageError: the output can't be written.
     """
@@ -69,17 +75,40 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml") -> Outcome:
     backend.prepare(PROFILES[config.run.profile].backends[backend.name], config.run.threads)
 
     header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed)
-    ledger = LedgerWriter(request.output / FILE_NAME, header)
-    batches = Batches(source, TRAIN_SPLIT, seed=plan.seed, batch_size=plan.batch_size)
+    beginning = begin(request.output, header)
+    for message in beginning.messages:
+        emit({"event": "resumed", "step": beginning.step, "message": message})
     workers = available_workers(plan.shards, config.run.threads)
-    trained = train(plan, backend, batches, ledger, request.output, emit, workers=workers)
-    ledger.close()
-
-    evaluation = judge(config.evaluate, source, backend, trained.state, trained_on=TRAIN_SPLIT)
+    batches = Batches(source, TRAIN_SPLIT, seed=plan.seed, batch_size=plan.batch_size)
+    with attempt(request.output, step=beginning.step, workers=workers) as log:
+        noting = _noting_steps(emit, log)
+        trained = train(plan, backend, batches, beginning, request.output, noting, workers=workers, stop=stop)
+        ledger = beginning.ledger
+        ledger.close()
+        evaluation = judge(config.evaluate, source, backend, trained.state, trained_on=TRAIN_SPLIT)
     emit({"event": "evaluated", "split": config.evaluate.split, **evaluation.facts()})
     return Outcome(
-        config, source, plan, backend.name, backend.version, workers, trained, evaluation, ledger.head, ledger.lines
+        config=config,
+        source=source,
+        plan=plan,
+        backend=backend.name,
+        backend_version=backend.version,
+        workers=workers,
+        trained=trained,
+        evaluation=evaluation,
+        ledger_head=ledger.head,
+        ledger_lines=ledger.lines,
+        attempts=read_attempts(request.output),
     )
+
+
+def _noting_steps(emit: Emit, log: Log) -> Emit:
+    def noting(event: dict[str, Any]) -> None:
+        if event["event"] == "step":
+            log.reached(event["step"])
+        emit(event)
+
+    return noting
 
 
 def _checked(source: OpenSnapshot) -> str:

@@ -1,0 +1,192 @@
+"""The files that a `[data]` section names: from beside the configuration into the store, and from there to a reader."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from reprise.image.deb import read_deb
+from reprise.lock.model import Artifact
+from reprise.store import Store
+from reprise_trainer.config.data import Place
+from reprise_trainer.data.snapshot import Source
+from reprise_trainer.durable import storage_error
+from reprise_trainer.errors import InputError, NotFoundError
+
+_LINE = re.compile(r"([0-9a-f]{64})  \./(.+)\Z")
+_LIST_LIMIT = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file of a source: its path for messages and for choosing, and where its bytes are."""
+
+    name: str
+    path: Path
+
+
+def place_artifact(place: Place) -> Artifact:
+    """The artifact that a place names; a local one is called by its file name."""
+    return Artifact(place.artifact or _generic(place.file), place.sha256, "main", place.path)
+
+
+def place_source(place: Place) -> Source:
+    """What a snapshot says about a place."""
+    return Source(artifact=place_artifact(place).purl, sha256=place.sha256)
+
+
+def take_local(place: Place, base: Path, store: Store) -> None:
+    """Copy a place's file or folder from below `base` into the store, unless the store has it or there is none there.
+
+    A folder becomes its list, in the form of `sha256sum`, and its files: each a blob under its own digest.
+
+    Raises:
+        InputError: the bytes are others than the configuration's sha256 says.
+        StorageError: the store can't be written.
+    """
+    path = base / place.file
+    digest = f"sha256:{place.sha256}"
+    if not place.file or store.has(digest) or not path.exists():
+        return
+    try:
+        found = folder_list(path) if path.is_dir() else b""
+        actual = hashlib.sha256(found).hexdigest() if path.is_dir() else _file_sha256(path)
+        if actual != place.sha256:
+            raise InputError(f"{path}: its sha256 is {actual}, the configuration says {place.sha256}")
+        for line in found.decode().splitlines():
+            sha256, name = _listed(line, str(path))
+            _copy_in(path / name, sha256, store)
+        if path.is_dir():
+            store.add(found)  # last: it says that the files are there
+        else:
+            _copy_in(path, place.sha256, store)
+    except OSError as error:
+        raise storage_error(error, path) from error
+
+
+def folder_list(folder: Path) -> bytes:
+    """The list of a folder's files, whose sha256 names the folder: a line a file, by path, as this command prints it.
+
+    `find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum`
+    """
+    paths = sorted((os.fsencode(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
+    if bad := [name for name, _ in paths if b"\n" in name or b"\\" in name]:
+        raise InputError(f"{folder}: the file name {bad[0]!r} has a line feed or a backslash")
+    return b"".join(_file_sha256(path).encode() + b"  ./" + name + b"\n" for name, path in paths)
+
+
+def stored_file(place: Place, store: Store) -> SourceFile:
+    """The one file of a place that is no folder. A member of a Debian package is unpacked into the store's cache.
+
+    Raises:
+        NotFoundError: the store does not hold it, or the package has no such member.
+    """
+    digest = f"sha256:{place.sha256}"
+    _require(place, store)
+    if not place.member:
+        artifact = place_artifact(place)
+        return SourceFile(place.file or artifact.file_name or artifact.purl, store.path(digest))
+    kept = store.cache / "members" / hashlib.sha256(f"{digest} {place.member}".encode()).hexdigest()
+    if not kept.exists():
+        data = deb_members(place, store).get(place.member.lstrip("./"))
+        if data is None:
+            raise NotFoundError(f"{place.artifact} has no file {place.member!r} (member)")
+        member = store.add(data)
+        kept.parent.mkdir(parents=True, exist_ok=True)
+        kept.unlink(missing_ok=True)
+        kept.hardlink_to(store.path(member))
+    return SourceFile(Path(place.member).name, kept)
+
+
+def stored_folder(place: Place, store: Store) -> list[SourceFile]:
+    """The files of a place that is a folder, by path.
+
+    Raises:
+        NotFoundError: the store does not hold the list or a file.
+        InputError: the place is no folder.
+    """
+    _require(place, store)
+    path = store.path(f"sha256:{place.sha256}")
+    if path.stat().st_size > _LIST_LIMIT:
+        raise InputError(f"{place.file or place.artifact}: expected a folder, found a file")
+    return [SourceFile(name, store.path(f"sha256:{sha256}")) for sha256, name in _lines(path, place)]
+
+
+def listed_artifacts(place: Place, store: Store) -> list[Artifact]:
+    """The files of a folder as artifacts of their own, where the store has its list; none for a file."""
+    digest = f"sha256:{place.sha256}"
+    if not place.file or not store.has(digest) or store.path(digest).stat().st_size > _LIST_LIMIT:
+        return []
+    try:
+        lines = _lines(store.path(digest), place)
+    except InputError:
+        return []
+    return [Artifact(_generic(name), sha256, "main") for sha256, name in lines]
+
+
+def _generic(path: str) -> str:
+    """The package URL of a file that nobody distributes: its own name."""
+    name = quote(Path(path).name, safe="")
+    return f"pkg:generic/{name}?file_name={name}"
+
+
+def deb_members(place: Place, store: Store) -> dict[str, bytes]:
+    """Path inside the package → bytes of every file of a Debian package."""
+    _require(place, store)
+    entries = read_deb(store.path(f"sha256:{place.sha256}"), place.artifact)
+    return {entry.path: entry.read() for entry in entries if entry.type == "file"}
+
+
+def _require(place: Place, store: Store) -> None:
+    if not store.has(f"sha256:{place.sha256}"):
+        raise NotFoundError(
+            f"the data {place.artifact or place.file} (sha256 {place.sha256}) are not in the store {store.root}",
+            hint="A local file is looked for beside the configuration." if place.file else "",
+        )
+
+
+def _lines(path: Path, place: Place) -> list[tuple[str, str]]:
+    try:
+        text = path.read_bytes().decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"{place.file or place.artifact}: expected a folder, found a file") from error
+    return [_listed(line, place.file or place.artifact) for line in text.splitlines()]
+
+
+def _listed(line: str, where: str) -> tuple[str, str]:
+    match = _LINE.match(line)
+    if match is None or ".." in Path(match[2]).parts:
+        raise InputError(f"{where}: expected a folder's list, found the line {line[:80]!r}")
+    return match[1], match[2]
+
+
+def _copy_in(path: Path, sha256: str, store: Store) -> None:
+    """Copy a file into the store under the digest that its bytes had a moment ago, checking the copy."""
+    digest = f"sha256:{sha256}"
+    if store.has(digest):
+        return
+    aside = store.partial(digest)
+    with path.open("rb") as source, aside.open("wb") as target:
+        hashed = hashlib.sha256()
+        for block in _blocks(source.fileno()):
+            hashed.update(block)
+            target.write(block)
+    if hashed.hexdigest() != sha256:
+        aside.unlink()
+        raise InputError(f"{path}: it changed while it was read")
+    store.add_file(aside, digest)
+
+
+def _blocks(descriptor: int) -> Iterator[bytes]:
+    while block := os.read(descriptor, 1 << 20):
+        yield block
+
+
+def _file_sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

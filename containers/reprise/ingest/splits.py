@@ -1,0 +1,121 @@
+"""Which records make which split, and whether two of them are equal."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from reprise.ingest.staging import StagedSplit
+from reprise_trainer.data.snapshot import SplitRule
+from reprise_trainer.errors import InputError
+
+TRAIN = "train"
+_EXAMPLES = 3
+_GIVEN = SplitRule()
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A split to be written: the records `chosen` of what its source gave, in that order."""
+
+    name: str
+    staged: StagedSplit
+    chosen: Sequence[int]
+    rule: SplitRule = _GIVEN
+
+
+def make_parts(staged: Mapping[str, StagedSplit], wanted: Mapping[str, int | float], key: str) -> list[Part]:
+    """The splits that the source gave, and those that are taken out of its `train`.
+
+    Records are taken by a keyed hash of their content, the lowest first: which ones doesn't depend on the source's
+    order, and equal records stay together. Windows of a text overlap, so they are taken from its end.
+
+    Args:
+        staged: split name → its records.
+        wanted: name of a new split → its number of records, or its share of `train`.
+        key: keys the hash.
+
+    Raises:
+        InputError: there is no `train` to take from, it has too few records, or a name is taken.
+    """
+    parts = [Part(name, each, range(each.records)) for name, each in staged.items()]
+    if not wanted:
+        return parts
+    if TRAIN not in staged:
+        raise InputError(f"data.splits takes records out of split {TRAIN!r}, and the data have {', '.join(staged)}")
+    if taken := sorted(wanted.keys() & staged.keys()):
+        raise InputError(f"data.splits: the data have a split {taken[0]!r} of their own")
+    source = staged[TRAIN]
+    counts = {name: _count(value, source.records) for name, value in wanted.items()}
+    if sum(counts.values()) >= source.records:
+        raise InputError(
+            f"data.splits takes {sum(counts.values())} records out of {TRAIN!r}, which has {source.records}"
+        )
+    windowed = any(field.stride is not None for field in source.fields)
+    rest = [part for part in parts if part.name != TRAIN]
+    return [*(_tails(source, counts) if windowed else _by_hash(source, counts, key)), *rest]
+
+
+def _count(value: int | float, records: int) -> int:
+    return value if isinstance(value, int) else max(1, int(value * records))
+
+
+def _by_hash(source: StagedSplit, counts: Mapping[str, int], key: str) -> list[Part]:
+    order = sorted(range(source.records), key=lambda record: (_keyed(key, source.digest(record)), record))
+    parts, start = [], 0
+    for name, count in counts.items():
+        end = start + count
+        # Equal records have equal hashes and follow each other: none of their groups is cut in two.
+        while start < end < len(order) and source.digest(order[end]) == source.digest(order[end - 1]):
+            end -= 1
+        rule = SplitRule(kind="lowest-keyed-hash", source=TRAIN, key=key)
+        parts.append(Part(name, source, sorted(order[start:end]), rule))
+        start = end
+    return [Part(TRAIN, source, sorted(order[start:])), *parts]
+
+
+def _keyed(key: str, digest: bytes) -> bytes:
+    return hashlib.blake2b(digest, key=hashlib.sha256(key.encode()).digest(), digest_size=16).digest()
+
+
+def _tails(source: StagedSplit, counts: Mapping[str, int]) -> list[Part]:
+    """Windows from the end of a text, the last split last; the windows that would overlap two splits are in neither."""
+    gap = max(-(-(field.shape[0] - (field.stride or 1)) // (field.stride or 1)) for field in source.fields)
+    parts, end = [], source.records
+    for name, count in reversed(list(counts.items())):
+        parts.append(Part(name, source, range(end - count, end), SplitRule(kind="tail", source=TRAIN)))
+        end -= count + gap
+    if end < 1:
+        raise InputError(f"data.splits leaves no record for {TRAIN!r}: the text has {source.records}")
+    return [Part(TRAIN, source, range(end)), *reversed(parts)]
+
+
+@dataclass(frozen=True, slots=True)
+class Equals:
+    """Equal records: how many inside each split, how many of one split in another, and the first of them in words."""
+
+    duplicates: Mapping[str, int]
+    leaks: int
+    duplicate_examples: tuple[str, ...]
+    leak_examples: tuple[str, ...]
+
+
+def find_equals(parts: Sequence[Part]) -> Equals:
+    """Compare every record with every other one, by the digests of their inputs."""
+    seen: dict[bytes, tuple[Part, int]] = {}
+    duplicates = {part.name: 0 for part in parts}
+    leaks = 0
+    examples: dict[bool, list[str]] = {True: [], False: []}
+    for part in parts:
+        for record in part.chosen:
+            first, other = seen.setdefault(part.staged.digest(record), (part, record))
+            if first is part and other == record:
+                continue
+            inside = first is part
+            duplicates[part.name] += inside
+            leaks += not inside
+            if len(examples[inside]) < _EXAMPLES:
+                here, there = part.staged.origin(record), first.staged.origin(other)
+                examples[inside].append(f"{part.name}: {here} equals {there} ({first.name})")
+    return Equals(duplicates, leaks, tuple(examples[True]), tuple(examples[False]))

@@ -1,0 +1,50 @@
+"""Are the values of a field what they may be: finite, inside their range, one of their classes?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Literal
+
+from reprise_trainer.data.snapshot import RecordField
+
+_CODES: dict[str, Literal["B", "i", "q", "f"]] = {"uint8": "B", "int32": "i", "int64": "q", "float32": "f"}
+"""Element type → `struct`'s code of it; hosts are little-endian, as images are."""
+
+
+def value_range(field: RecordField, data: bytes) -> tuple[float, float]:
+    """The smallest and the largest value of a column; both NaN where one value is not a finite number."""
+    if field.dtype == "uint8":  # a search for one byte is fast, a loop over all is not
+        found = [value for value in range(256) if value in data] if len(data) < 1 << 12 else _byte_range(data)
+        return found[0], found[-1]
+    values: memoryview[int] | memoryview[float] = memoryview(data).cast(_CODES[field.dtype])
+    if field.dtype == "float32" and not all(map(math.isfinite, values)):
+        return math.nan, math.nan
+    return min(values), max(values)
+
+
+def _byte_range(data: bytes) -> list[int]:
+    lowest = next(value for value in range(256) if value in data)
+    highest = next(value for value in range(255, -1, -1) if value in data)
+    return [lowest, highest]
+
+
+def allowed_range(field: RecordField, limits: tuple[float, float] | None) -> tuple[float, float]:
+    """What the values of a field may be: its label set's, else what the configuration says, else anything finite."""
+    if field.classes is not None:
+        return 0, len(field.classes) - 1
+    return limits or (-math.inf, math.inf)
+
+
+def bad_records(field: RecordField, data: bytes, low: float, high: float) -> Iterator[tuple[int, str]]:
+    """The records with a value that is not allowed: number in the column, and why; one reason a record."""
+    values: memoryview[int] | memoryview[float] = memoryview(data).cast(_CODES[field.dtype])
+    size = math.prod(field.shape)
+    for record in range(len(values) // size):
+        for value in values[record * size : (record + 1) * size]:
+            if not math.isfinite(value):
+                yield record, f"{field.name} is {value}, a missing value"
+                break
+            if not low <= value <= high:
+                yield record, f"{field.name} is {value}, expected {low:g} to {high:g}"
+                break

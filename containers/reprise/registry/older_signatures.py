@@ -1,0 +1,132 @@
+"""Signatures under the tag `sha256-<hex>.sig`, where cosign 1 and 2, skopeo and podman look for an image's signatures.
+
+One manifest holds those of all signers, a layer each, and is changed by reading and writing it: layers that others
+wrote stay as they are.
+
+Source: cosign's SIGNATURE_SPEC.md ("Storage"). Its config is an image's, with the layers as diff_ids: they are not
+compressed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from reprise.registry.connection import read_body
+from reprise.registry.graph import Graph
+from reprise.registry.manifest import ReadManifest
+from reprise.registry.repository import Repository
+from reprise.registry.shared_tag import change_shared_tag
+from reprise.registry.upload import upload_blob
+from reprise.store import Store
+from reprise.trust.simple_signing import (
+    PAYLOAD_LIMIT,
+    SIGNATURE_NOTE,
+    SIMPLE_TYPE,
+    SimpleSignature,
+    read_simple_signature,
+)
+from reprise_trainer.canonical import canonical_json, sha256_digest
+from reprise_trainer.errors import DoesNotHoldError
+from reprise_trainer.identity.inventory import CONFIG_TYPE, MANIFEST_TYPE
+
+_NO_TIME = "0001-01-01T00:00:00Z"
+
+
+def signature_tag(image: str) -> str:
+    """The tag under which an image's signatures are."""
+    return f"{image.replace(':', '-')}.sig"
+
+
+def signatures_for(store: Store, graph: Graph, repository: Repository) -> dict[str, list[SimpleSignature]]:
+    """The signatures of this kind in a graph that name `repository`, by the image that they are about."""
+    place = f"{repository.registry.host}/{repository.name}"
+    found = defaultdict(list)
+    for image, referrers in graph.referrers.items():
+        for digest, referrer in referrers.items():
+            signature = read_simple_signature(store, digest) if referrer.artifact_type == SIMPLE_TYPE else None
+            if signature and (signature.image, signature.repository) == (image, place):
+                found[image].append(signature)
+    return dict(found)
+
+
+def write_signatures(
+    store: Store, repository: Repository, image: str, signatures: Sequence[SimpleSignature]
+) -> list[SimpleSignature]:
+    """Make the tag of `image` hold these signatures beside what it holds, and read them back.
+
+    Args:
+        store: holds their payloads, which the registry has already.
+
+    Returns:
+        Those that were missing.
+
+    Raises:
+        DoesNotHoldError: what was read back is not what was sent.
+        UnavailableError: other writers undo it again and again, or the registry does not answer.
+    """
+    tag = signature_tag(image)
+    alone, _ = _manifest(None, signatures)
+    if repository.has_manifest(tag) == sha256_digest(alone):
+        return []  # as we alone write it
+    wrote: list[SimpleSignature] = []
+
+    def change(found: ReadManifest | None) -> tuple[bytes, str] | None:
+        document = json.loads(found.data) if found else None
+        here = {_key(layer) for layer in (document or {}).get("layers", [])}
+        missing = [each for each in signatures if (each.blob, each.signature) not in here]
+        if not missing:
+            return None
+        wrote.extend(each for each in missing if each not in wrote)
+        manifest, config = _manifest(document, missing)
+        digest = store.add(config)
+        if not repository.has_blob(digest, len(config)):
+            upload_blob(repository, store.path(digest), digest, len(config))
+        return manifest, found.media_type if found else MANIFEST_TYPE
+
+    change_shared_tag(repository, tag, change)
+    for each in wrote:
+        _read_back(repository, each)
+    return wrote
+
+
+def _key(layer: Mapping[str, Any]) -> tuple[str, str]:
+    notes = layer.get("annotations")
+    return str(layer.get("digest")), str(notes.get(SIGNATURE_NOTE)) if isinstance(notes, dict) else ""
+
+
+def _manifest(document: Mapping[str, Any] | None, added: Sequence[SimpleSignature]) -> tuple[bytes, bytes]:
+    """The manifest (a new one without `document`) with the signatures as further layers, and its config."""
+    document = document or {"schemaVersion": 2, "mediaType": MANIFEST_TYPE}
+    layers = [*document.get("layers", []), *map(_layer, sorted(added, key=lambda each: each.signature))]
+    config = canonical_json(
+        {
+            "architecture": "",
+            "config": {},
+            "created": _NO_TIME,
+            "history": [{"created": _NO_TIME} for _ in layers],
+            "os": "",
+            "rootfs": {"type": "layers", "diff_ids": [layer["digest"] for layer in layers]},
+        }
+    )
+    kind = (document.get("config") or {}).get("mediaType", CONFIG_TYPE)
+    descriptor = {"mediaType": kind, "digest": sha256_digest(config), "size": len(config)}
+    return canonical_json({**document, "config": descriptor, "layers": layers}), config
+
+
+def _layer(signature: SimpleSignature) -> dict[str, Any]:
+    return {
+        "mediaType": SIMPLE_TYPE,
+        "digest": signature.blob,
+        "size": len(signature.payload),
+        "annotations": {SIGNATURE_NOTE: signature.signature},
+    }
+
+
+def _read_back(repository: Repository, signature: SimpleSignature) -> None:
+    answer = repository.registry.ask("GET", repository.path("blobs", signature.blob), (200,), stream=True)
+    body = read_body(answer, PAYLOAD_LIMIT, f"signature payload {signature.blob}")
+    if body != signature.payload:
+        raise DoesNotHoldError(f"the registry gives other bytes for the signature payload {signature.blob}")

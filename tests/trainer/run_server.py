@@ -1,0 +1,63 @@
+"""Attempts without the seconds that loading a framework takes: this process loads it once, and forks for each.
+
+CONFIG on the command line says under which profile. Each line of standard input is a request, a JSON object:
+`arguments` of `run_once.train`, `stdout` and `stderr` (paths), `go` (a FIFO that the attempt reads before it starts, or
+empty), `folder` (where it runs) and `environment` (what it sets). Answers: `{"pid": …}`, and at the attempt's end
+`{"status": …}`, its wait status.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Any, NoReturn
+
+import run_once  # beside this script
+
+from reprise_trainer.errors import RepriseError
+from reprise_trainer.numerics.enter import enter_profile
+from reprise_trainer.numerics.profiles import profile_asked_for
+
+
+def main() -> None:
+    config = Path(sys.argv[1]).read_bytes()
+    enter_profile(*profile_asked_for(config, where=sys.argv[1]))
+    import torch  # noqa: F401
+
+    import reprise_trainer.backends.torch_backend
+    import reprise_trainer.training.run  # noqa: F401
+
+    for line in sys.stdin:
+        request = json.loads(line)
+        pid = os.fork()
+        if pid == 0:
+            _attempt(request)
+        print(json.dumps({"pid": pid}), flush=True)
+        print(json.dumps({"status": os.waitpid(pid, 0)[1]}), flush=True)
+
+
+def _attempt(request: dict[str, Any]) -> NoReturn:
+    code = 70
+    try:
+        os.setsid()
+        for descriptor, name in ((1, "stdout"), (2, "stderr")):
+            os.dup2(os.open(request[name], os.O_WRONLY | os.O_CREAT, 0o644), descriptor)
+        os.chdir(request["folder"])
+        os.environ.update(request["environment"])
+        time.tzset()
+        if request["go"]:
+            Path(request["go"]).read_bytes()
+        code = run_once.train(*request["arguments"])
+    except RepriseError as error:
+        print(f"error: {error}", file=sys.stderr, flush=True)
+        code = error.exit_code
+    finally:
+        sys.stdout.flush()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""A run that was stopped goes on, and ends with the bytes of one that never was."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from tests.trainer.conftest import SHA256
+from tests.trainer.interrupted_runs import EVERY, STEPS, TINY, Runs, at_step, files_that_count
+
+from reprise_trainer.data.snapshot import OpenSnapshot
+from reprise_trainer.errors import DoesNotHoldError, RefusedError
+from reprise_trainer.training.attempts import read_attempts
+from reprise_trainer.training.checkpoint import checkpoint_name
+from reprise_trainer.training.ledger import Header
+from reprise_trainer.training.resume import begin
+from reprise_trainer.training.stop import Stop
+
+
+@pytest.fixture(scope="module")
+def runs(snapshot: OpenSnapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    found = Runs(snapshot, tmp_path_factory.mktemp("runs"), TINY.format(sha256=SHA256))
+    yield found
+    found.close()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """What counts of a run that nothing has happened to."""
+    output = tmp_path_factory.mktemp("undisturbed") / "out"
+    ended = runs.start(output)
+    assert ended.code == 0, ended.error
+    assert ended.result["attempts"] == [["finished", 0, STEPS]]
+    return files_that_count(output)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_a_stopped_run_exits_75_and_goes_on_from_the_very_step(
+    number: signal.Signals, runs: Runs, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    stopped = runs.start(output, on_event=at_step(5, number))
+    assert stopped.code == 75
+    assert f"stopped by {number.name} after step" in stopped.error and "Traceback" not in stopped.error
+    at = read_attempts(output)[0].last_step
+    assert 5 <= at < STEPS and at % EVERY, "this test is about a step without a checkpoint of its own"
+    assert (output / "interrupted" / checkpoint_name(at)).is_dir()
+
+    ended = runs.start(output)
+    assert ended.code == 0, ended.error
+    assert [event["step"] for event in ended.of_kind("resumed")] == [at]
+    assert files_that_count(output) == undisturbed
+    assert not (output / "interrupted").exists()
+    assert [each[1:] for each in ended.result["attempts"]] == [[0, at], [at, STEPS]]
+    assert number.name in ended.result["attempts"][0][0]
+
+
+def test_a_run_that_is_started_again_after_its_end_is_the_same(
+    runs: Runs, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    first, second = runs.start(output), runs.start(output)
+    assert first.code == second.code == 0
+    assert not second.of_kind("step")
+    assert {**second.result, "attempts": 0} == {**first.result, "attempts": 0}
+    assert files_that_count(output) == undisturbed
+
+
+@pytest.mark.parametrize("damage", ["flip", "tear", "remove"])
+def test_a_damaged_checkpoint_is_passed_over_and_said(
+    damage: str, runs: Runs, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    runs.start(output, on_event=at_step(9, signal.SIGKILL))
+    newest = output / "checkpoints" / checkpoint_name(8) / "state.safetensors"
+    data = newest.read_bytes()
+    match damage:
+        case "flip":
+            newest.write_bytes(data[:-9] + bytes([data[-9] ^ 4]) + data[-8:])
+        case "tear":
+            newest.write_bytes(data[: len(data) // 2])
+        case "remove":
+            newest.unlink()
+    ended = runs.start(output)
+    assert ended.code == 0, ended.error
+    passed_over, goes_on = ended.of_kind("resumed")
+    assert str(newest.parent) in passed_over["message"] and goes_on["message"] == "goes on after step 4"
+    assert files_that_count(output) == undisturbed
+    assert newest.parent.with_name(newest.parent.name + ".damaged").is_dir()
+
+
+def test_without_any_whole_checkpoint_the_run_starts_again(
+    runs: Runs, undisturbed: dict[str, bytes], tmp_path: Path
+) -> None:
+    output = tmp_path / "out"
+    runs.start(output, on_event=at_step(5, signal.SIGKILL))
+    (output / "checkpoints" / checkpoint_name(4) / "state.json").write_bytes(b"{}")
+    ended = runs.start(output)
+    assert ended.of_kind("resumed")[-1]["message"] == "no whole checkpoint: starts again at the first step"
+    assert files_that_count(output) == undisturbed
+
+
+def test_a_step_that_gives_other_bits_than_before_is_found(runs: Runs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    runs.start(output, on_event=at_step(7, signal.SIGKILL))
+    path = output / "ledger.jsonl"
+    lines = path.read_text().splitlines(keepends=True)
+    assert json.loads(lines[-1])["step"] >= 6
+    changed = json.loads(lines[6])  # step 4 stands behind the line of checkpoint 4
+    assert changed["step"] == 4
+    path.write_text("".join(lines[:6]) + json.dumps({**changed, "chain": "0" * 64}) + "\n" + "".join(lines[7:]))
+    ended = runs.start(output)
+    assert ended.code == 1
+    assert "step 4 gives other bits here than before the run was interrupted" in ended.error
+
+
+def test_another_run_in_the_folder_refuses_and_names_what_differs(tmp_path: Path) -> None:
+    header = Header(*("sha256:" + digit * 64 for digit in "123"), seed=7)
+    begin(tmp_path, header).ledger.close()
+    before = (tmp_path / "ledger.jsonl").read_bytes()
+    for field, value in {"config": "sha256:x", "snapshot": "sha256:x", "image": "sha256:x", "seed": 8}.items():
+        other = replace(header, **{field: value})  # type: ignore[arg-type]
+        with pytest.raises(RefusedError, match=f"its {field} is"):
+            begin(tmp_path, other)
+    assert (tmp_path / "ledger.jsonl").read_bytes() == before
+    assert begin(tmp_path, header).step == 0
+
+
+@pytest.mark.parametrize("length", [0, 1, 40])
+def test_a_header_that_a_loss_of_power_has_torn_is_written_again(length: int, tmp_path: Path) -> None:
+    header = Header(*("sha256:" + digit * 64 for digit in "123"), seed=7)
+    begin(tmp_path / ".", header).ledger.close()
+    path = tmp_path / "ledger.jsonl"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:length])
+    begin(tmp_path, header).ledger.close()
+    assert path.read_bytes() == whole
+
+
+def test_a_checkpoint_that_the_ledger_does_not_reach_is_an_error(runs: Runs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    runs.start(output, on_event=at_step(9, signal.SIGKILL))
+    path = output / "ledger.jsonl"
+    data = path.read_bytes()
+    path.write_bytes(b"".join(data.splitlines(keepends=True)[:6]))
+    ended = runs.start(output)
+    assert ended.code == DoesNotHoldError.exit_code and "does not reach the checkpoint after step 8" in ended.error
+
+
+def test_a_second_interrupt_does_not_wait() -> None:
+    stop = Stop()
+    stop.request(signal.SIGTERM)
+    stop.request(signal.SIGTERM)
+    assert stop.signal == signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt):
+        stop.request(signal.SIGINT)

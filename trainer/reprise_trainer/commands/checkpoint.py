@@ -1,0 +1,60 @@
+"""`reprise_trainer checkpoint`: check checkpoints, and compare two."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+EXAMPLE = "example: reprise_trainer checkpoint diff one-run/checkpoints/step-00000235 other-run"
+
+
+def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Declare the verb's arguments."""
+    verb = verbs.add_parser("checkpoint", help="check checkpoints, compare two", epilog=EXAMPLE)
+    actions = verb.add_subparsers(title="actions", metavar="ACTION", required=True)
+
+    diff = actions.add_parser("diff", help="the tensors and elements in which two checkpoints differ", epilog=EXAMPLE)
+    diff.add_argument("first", type=Path, metavar="A", help="a checkpoint's folder, or a run's for its newest")
+    diff.add_argument("second", type=Path, metavar="B", help="another")
+    diff.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    diff.set_defaults(command=diff_command)
+
+    verify = actions.add_parser("verify", help="compare a checkpoint's tensors with its digest")
+    verify.add_argument("checkpoint", type=Path, metavar="FOLDER", help="a checkpoint's folder, or a run's")
+    verify.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    verify.set_defaults(command=verify_command)
+
+
+def diff_command(chosen: argparse.Namespace) -> int:
+    """Compare two checkpoints: 0 where they are equal, else 1 and a line a differing tensor."""
+    from reprise_trainer.training.checkpoint_find import find_checkpoint
+    from reprise_trainer.training.state_compare import compare_states
+
+    first, second = find_checkpoint(chosen.first), find_checkpoint(chosen.second)
+    differences = compare_states(first.tensors, second.tensors)
+    if chosen.as_json:
+        document = {"first": first.digest, "second": second.digest, "equal": not differences}
+        print(json.dumps({**document, "differences": [each.as_json() for each in differences]}, indent=2))
+    elif not differences:
+        print(f"the same state after step {first.step}: {first.digest}")
+    else:
+        print(f"first:  step {first.step}, {first.digest}\nsecond: step {second.step}, {second.digest}")
+        print(*differences, sep="\n")
+    return 1 if differences else 0
+
+
+def verify_command(chosen: argparse.Namespace) -> int:
+    """Check one checkpoint, or all of a run: 0 where each holds, else 1 and a line for each that doesn't."""
+    from reprise_trainer.training.checkpoint_find import verify_checkpoints
+
+    held, damaged = verify_checkpoints(chosen.checkpoint)
+    if chosen.as_json:
+        document = {"checkpoints": [{"step": step, "state": state} for step, state in held], "damaged": damaged}
+        print(json.dumps(document, indent=2))
+    else:
+        for step, state in held:
+            print(f"step {step}: {state}")
+        for message in damaged:
+            print(f"damaged: {message}")
+    return 1 if damaged else 0
