@@ -21,12 +21,14 @@ from sigstore.models import ClientTrustConfig
 from sigstore.oidc import IdentityToken
 from sigstore.sign import Signer, SigningContext
 
+from reprise.bundle.accept import load_accepted
+from reprise.bundle.write import write_bundle
 from reprise.store import Store
-from reprise.trust.policy_file import ROOT_FILE, load_policy, own_policy
+from reprise.trust.policy_file import ROOT_FILE, load_policy, own_policy, save_new_policy
 from reprise.trust.sign import attach_bundle, attest, sign_image, stored_bundles
 from reprise.trust.verify import policy_bundles, verify_image
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.errors import DoesNotHoldError, NotFoundError
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement
 from reprise_trainer.identity.judge import RuleResult
 from reprise_trainer.identity.policy import Policy, PolicyKey, SignerIdentity, write_policy
@@ -314,6 +316,32 @@ def test_the_command_finds_the_root_beside_the_policy_or_by_name(
     assert done.returncode == 1 and rules["trusted root"]["outcome"] == "fails"
     with pytest.raises(NotFoundError, match="nowhere"):
         load_policy(file, tmp_path / "nowhere.json")
+
+
+def test_a_bundle_takes_policy_and_root_to_a_host_without_any_network(
+    sigstore: PrivateSigstore, signed_store: tuple[Store, str], tmp_path: Path
+) -> None:
+    policy, there = policy_for(sigstore), Store.open(tmp_path / "there")
+    text = write_policy(policy).encode()
+    write_bundle(*signed_store, tmp_path / "one.tar", policy=text, trusted_root=policy.root)
+    loaded = load_accepted(tmp_path / "one.tar", there, policy)
+    assert loaded.policy is not None and loaded.trusted_root == policy.root
+    (tmp_path / "came").mkdir()
+    save_new_policy(loaded.policy, tmp_path / "came" / "policy.toml", loaded.trusted_root)
+    assert verify_image(there, signed_store[1], load_policy(tmp_path / "came" / "policy.toml")).holds
+    stranger = policy_for(sigstore, SignerIdentity(sigstore.provider.url, "https://other.example.org"))
+    with pytest.raises(DoesNotHoldError, match="accepted: https://other"):
+        load_accepted(tmp_path / "one.tar", Store.open(tmp_path / "elsewhere"), stranger)
+
+
+def test_no_trusted_root_replaces_another(sigstore: PrivateSigstore, tmp_path: Path) -> None:
+    policy = policy_for(sigstore)
+    (tmp_path / ROOT_FILE).write_bytes(b"mine")
+    with pytest.raises(InputError, match="is not replaced"):
+        save_new_policy(write_policy(policy).encode(), tmp_path / "policy.toml", policy.root)
+    assert (tmp_path / ROOT_FILE).read_bytes() == b"mine" and not (tmp_path / "policy.toml").exists()
+    save_new_policy(write_policy(policy).encode(), tmp_path / "policy.toml", policy.root + b" ")  # not the pinned one
+    assert (tmp_path / ROOT_FILE).read_bytes() == b"mine"
 
 
 def verify(signed: tuple[Store, str], policy: Path, *options: str) -> subprocess.CompletedProcess[str]:

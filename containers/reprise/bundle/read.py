@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from reprise.bundle.tar_file import BLOB_FOLDER, Stretch, read_members
-from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE, REFERENCES
+from reprise.bundle.write import IS_IMAGE, POLICY_NAME, POLICY_TYPE, REFERENCES, ROOT_NAME, ROOT_TYPE
 from reprise.events import OnEvent, ignore
 from reprise.registry.checked_pull import REFERRER_LIMIT, Check, judging_store
 from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
@@ -31,8 +31,8 @@ _REFERENCES_LIMIT = 64
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What was loaded: the image's digest, its name in the store, digests of all manifests, the blobs that came in, and
-    the policy (None without one) and references that the bundle holds, which are no reason to trust anything."""
+    """What was loaded: the image's digest, its name in the store, digests of all manifests, the blobs that came in,
+    and what else the bundle holds: policy, trusted root (None without one), references. They are no reason to trust."""
 
     image: str
     name: str
@@ -40,6 +40,7 @@ class Loaded:
     blobs: int
     bytes: int
     policy: builtins.bytes | None
+    trusted_root: builtins.bytes | None
     claimed: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -90,7 +91,7 @@ def load_bundle(
         if check is not None:
             _judge(bundle, store, check)
         name = bundle.name if check is not None else ""  # a stranger names nothing here
-        policy = bundle.policy()
+        policy, root = bundle.file(POLICY_TYPE, POLICY_NAME), bundle.file(ROOT_TYPE, ROOT_NAME)
         _expect_room(bundle, store)
         fetched = [_bring(bundle, blob, store, on_event) for blob in bundle.blobs.values()]
         tags: list[str | None] = [each for each in (name, *names) if each and check is not None]
@@ -99,7 +100,7 @@ def load_bundle(
             for tag in (tags or [None]) if digest == bundle.image else [None]:
                 store.put_manifest(manifest.data, manifest.media_type, tag=tag, artifact_type=kind)
     new = sum(size > 0 for size in fetched)
-    return Loaded(bundle.image, name, tuple(bundle.manifests), new, sum(fetched), policy, bundle.references)
+    return Loaded(bundle.image, name, tuple(bundle.manifests), new, sum(fetched), policy, root, bundle.references)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,10 +123,11 @@ class _Bundle:
             raise InputError(f"{self.what} is damaged: {digest} has digest {sha256_digest(data)}")
         return data
 
-    def policy(self) -> bytes | None:
+    def file(self, kind: str, name: str) -> bytes | None:
+        """The file of that name in an artifact of that type."""
         for manifest in self.manifests.values():
             for blob in manifest.blobs:
-                if manifest.artifact_type == POLICY_TYPE and blob.title == POLICY_NAME:
+                if manifest.artifact_type == kind and blob.title == name:
                     return self.read(blob.digest)
         return None
 

@@ -21,7 +21,9 @@ from reprise_trainer.identity.inventory import MANIFEST_TYPE
 
 POLICY_TYPE = "application/vnd.reprise.policy.v1"
 DATA_TYPE = "application/vnd.reprise.data.v1"
+ROOT_TYPE = "application/vnd.reprise.trusted-root.v1"
 POLICY_NAME = "policy.toml"
+ROOT_NAME = "trusted_root.json"
 IS_IMAGE = "reprise.bundle.image"
 """Annotation of the entry in index.json that is the bundle's image."""
 REFERENCES = "reprise.bundle.references"
@@ -59,6 +61,7 @@ def write_bundle(
     name: str = "",
     references: Sequence[str] = (),
     policy: bytes = b"",
+    trusted_root: bytes = b"",
     data: Sequence[tuple[str, str]] = (),
 ) -> Bundle:
     """Write an image with all that refers to it, and what its host needs beside it, as one file.
@@ -71,6 +74,7 @@ def write_bundle(
         references: where the image was pulled from or pushed to, for whoever loads it to compare with.
         policy: bytes of a policy (TOML) to take along; empty for none. Whoever loads the bundle has to get the policy,
             or its keys' fingerprints, by another way to trust it.
+        trusted_root: bytes of the file that the policy pins, to take along; empty for none.
         data: names and digests of the locked files that runs take their data from; the store has to hold them.
 
     Raises:
@@ -83,7 +87,8 @@ def write_bundle(
     contents |= {blob: store.check(blob) for blob in graph.blobs if blob not in contents}
     root = _root_notes(name, references)
     entries = [_entry(each, root if each.digest == digest else {}) for each in graph.manifests.values()]
-    for extra, files in (*_policy(policy), *_data(store, data)):
+    extras = (*_file(POLICY_TYPE, POLICY_NAME, policy), *_file(ROOT_TYPE, ROOT_NAME, trusted_root))
+    for extra, files in (*extras, *_data(store, data)):
         contents |= {extra.digest: extra.data, **files}
         entries.append(_entry(extra, {}))
     index = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": sorted(entries, key=lambda each: each["digest"])}
@@ -105,11 +110,8 @@ def _entry(manifest: ReadManifest, notes: dict[str, str]) -> dict[str, Any]:
     return {**entry, "annotations": notes} if notes else entry
 
 
-def _policy(policy: bytes) -> list[tuple[ReadManifest, dict[str, bytes | Path]]]:
-    if not policy:
-        return []
-    digest = sha256_digest(policy)
-    return [_artifact(POLICY_TYPE, POLICY_NAME, digest, len(policy), policy)]
+def _file(kind: str, name: str, content: bytes) -> list[tuple[ReadManifest, dict[str, bytes | Path]]]:
+    return [_artifact(kind, name, sha256_digest(content), len(content), content)] if content else []
 
 
 def _data(store: Store, files: Sequence[tuple[str, str]]) -> list[tuple[ReadManifest, dict[str, bytes | Path]]]:

@@ -30,7 +30,9 @@ def command(
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Write IMAGE with all that refers to it (signatures, lock, source, archive), a policy and data as one OCI layout.
+    """Write IMAGE with all that refers to it (signatures, lock, source, archive), policy, trusted root and data.
+
+    It is one OCI layout in one file.
 
     The same contents give the same file, byte for byte. `reprise load` takes it on a host without any network.
 
@@ -45,11 +47,14 @@ def command(
     from reprise.store.references import pulled_from
     from reprise.trust.keys import home
     from reprise.trust.policy_file import POLICY_FILE, load_policy
+    from reprise.trust.proofs import SigstoreProofs
 
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)
     place = policy or home() / POLICY_FILE
-    load_policy(place)  # one that can't be read is said here, not on a host without any network
+    rules = load_policy(place)  # one that can't be read is said here, not on a host without any network
+    if rules.trusted_root:
+        SigstoreProofs(rules.root).require_root(rules.trusted_root)
     data = [
         artifact
         for each in configs or ()
@@ -62,6 +67,7 @@ def command(
         name="" if image == digest else image,
         references=[str(parse_reference(reference))] if reference else pulled_from(opened, digest),
         policy=place.read_bytes(),
+        trusted_root=rules.root,
         data=[(each.file_name, each.digest) for each in data],
     )
     if as_json:

@@ -70,10 +70,11 @@ def command(
     if save_policy:
         if loaded.policy is None:
             raise NotFoundError(f"the bundle {bundle} holds no policy")
-        saved = save_new_policy(loaded.policy, save_policy)
-    keys = {name: key_hint(public) for name, public in saved.public_keys().items()} if saved else {}
+        saved = save_new_policy(loaded.policy, save_policy, loaded.trusted_root)
+    keys = {name: key_hint(public) for name, public in saved.delegating_keys().items()} if saved else {}
     document = {**loaded.as_json(), "judged": rules is not None, "policy_keys": keys}
     document |= {"reference": str(word)} if word else {}
+    document |= {"policy_trusted_root": saved.trusted_root} if saved and saved.trusted_root else {}
     if as_json:
         print_json(document)
         return

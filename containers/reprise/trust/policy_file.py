@@ -8,6 +8,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.trust.keys import home
+from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.identity.bundle import public_pem
@@ -74,16 +75,24 @@ def _read_root(policy: Path, named: Path | None) -> bytes:
         raise NotFoundError(f"cannot read the trusted root {path}: {error.strerror}") from error
 
 
-def save_new_policy(data: bytes, path: Path) -> Policy:
+def save_new_policy(data: bytes, path: Path, root: bytes | None = None) -> Policy:
     """Write a policy that came from elsewhere to a file that does not exist yet; the policy.
+
+    Args:
+        root: the trusted root that came along, written beside the policy where that pins it.
 
     Raises:
         InputError: it is not a policy, or the file exists: a policy is never replaced by one that came along.
         StorageError: it cannot be written.
     """
     policy = read_policy(data, where="the policy in the bundle")
-    if path.exists():
-        raise InputError(f"{path} exists, and is not replaced", hint="Name a new file, and compare the two.")
+    beside = path.with_name(ROOT_FILE)
+    pinned = root if root is not None and sha256_digest(root) == policy.trusted_root else None
+    for each in (path, beside):
+        if each.exists() and (each == path or (pinned is not None and each.read_bytes() != pinned)):
+            raise InputError(f"{each} exists, and is not replaced", hint="Name a new file, and compare the two.")
+    if pinned is not None:
+        write_durably(beside, pinned)
     write_durably(path, data)
     return policy
 
