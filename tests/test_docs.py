@@ -92,7 +92,7 @@ def test_the_policy_that_is_shown_is_one_and_every_option_is_named() -> None:
         assert option in text, option
 
 
-@pytest.mark.parametrize("verb", ["key", "sign"])
+@pytest.mark.parametrize("verb", ["key", "sign", "witness"])
 def test_every_option_of_signing_is_documented(verb: str) -> None:
     text = (CHECKOUT / "docs/signing.md").read_text()
     command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]

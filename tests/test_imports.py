@@ -20,7 +20,7 @@ HOST = {
     "lock": ("store", "events", "image"),
     "artifacts": ("lock", "store", "events"),
     "registry": ("artifacts", "events", "lock", "store", "trust"),
-    "trust": ("store",),
+    "trust": ("artifacts", "lock", "store"),
     "engine": ("store", "events"),
     "layers": ("events", "image", "lock", "store"),
     "build": ("events", "image", "layers", "lock", "store"),
@@ -61,10 +61,11 @@ HOST = {
     "host_wheels": (),
     "archive": ("build", "host_wheels", "lock", "store", "stored_image"),
     "demo": ("audit", "environments", "events", "project", "run_config", "store", "train", "trust"),
+    "witness": ("audit", "store", "train", "trust"),
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "trackers", "vulnerabilities"),
+        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "trackers", "vulnerabilities", "witness"),
     ),
     "__main__": ("cli",),
 }

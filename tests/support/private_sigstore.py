@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -17,10 +19,21 @@ from urllib.parse import parse_qsl, urlsplit
 import jwt
 from cryptography import x509
 from sigstore_authority import CertificateAuthority, CertificateLog, IdentityProvider, der, pem, spki
-from sigstore_logs import Rekor1, Rekor2, TimeStamper, b64
+from sigstore_logs import KnownEntryError, Rekor1, Rekor2, TimeStamper, b64
 
 HOST = "127.0.0.1"
 LARGEST_REQUEST = 32 * 2**20  # bytes
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What happens to one request: a status with headers; without one, the work is done and the answer lost, after so
+    many seconds."""
+
+    path: str
+    status: int = 0
+    headers: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
 
 
 class PrivateSigstore:
@@ -35,12 +48,13 @@ class PrivateSigstore:
         self.url = ""
         self.requests: list[str] = []
         self.down: set[str] = set()  # paths that answer 503
+        self.faults: list[Fault] = []  # what happens to the next requests of a path, each once
         self.ci_subject = ""  # whom the token names that the CI endpoint gives
         self._since = (datetime.now(UTC) - timedelta(minutes=30)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
     def trusted_root(self) -> dict[str, Any]:
         p256 = "PKIX_ECDSA_P256_SHA_256"
-        ca, time = self.authority, self.time_stamper
+        ca, stamper = self.authority, self.time_stamper
         return {
             "mediaType": "application/vnd.dev.sigstore.trustedroot+json;version=0.1",
             "tlogs": [
@@ -49,7 +63,7 @@ class PrivateSigstore:
             ],
             "certificateAuthorities": [self._authority(ca.certificate, ca.root)],
             "ctlogs": [self._log(self.certificate_log.key.public_key(), p256, self.certificate_log.log_id)],
-            "timestampAuthorities": [self._authority(time.certificate, time.root)],
+            "timestampAuthorities": [self._authority(stamper.certificate, stamper.root)],
         }
 
     def signing_config(self) -> dict[str, Any]:
@@ -101,6 +115,8 @@ class PrivateSigstore:
             return {"keys": [{**key, "kid": "key", "use": "sig", "alg": "RS256"}]}
         if path == "/api/v2/trustBundle":
             return {"chains": [{"certificates": [pem(self.authority.certificate), pem(self.authority.root)]}]}
+        if path.startswith("/api/v1/log/entries/"):
+            return self.rekor1.entries.get(path.rpartition("/")[2])
         if path == "/ci/token":  # what a CI service answers to a job of its own
             return {"value": self.provider.token(self.ci_subject)}
         return None
@@ -116,7 +132,14 @@ class PrivateSigstore:
         if path == "/api/v2/log/entries":
             return 201, _json(self.rekor2.answer(request)), {}
         if path == "/api/v1/log/entries":
-            name, entry = self.rekor1.answer(request)
+            try:
+                name, entry = self.rekor1.answer(request)
+            except KnownEntryError as known:
+                return (
+                    409,
+                    _json({"code": 409, "message": "an equivalent entry exists"}),
+                    {"Location": f"{path}/{known}"},
+                )
             return 201, _json(entry), {"ETag": name, "Location": f"{path}/{name}"}
         return 404, b"{}", {}
 
@@ -167,8 +190,18 @@ def _handler(instance: PrivateSigstore) -> type[BaseHTTPRequestHandler]:
             data = self.rfile.read(min(int(self.headers.get("Content-Length", 0)), LARGEST_REQUEST))
             if path in instance.down:
                 return self._answer(503, b"{}", {})
+            fault = next((each for each in instance.faults if each.path == path), None)
+            if fault is not None:
+                instance.faults.remove(fault)
+                if fault.status:
+                    return self._answer(fault.status, b"{}", fault.headers)
             bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
             try:
+                if fault is not None:  # it does its work, and nobody hears of it
+                    instance.post(path, data, bearer)
+                    time.sleep(fault.seconds)
+                    self.close_connection = True
+                    return
                 self._answer(*instance.post(path, data, bearer))
             except Exception as error:  # whatever is wrong with a request is its sender's to know
                 self._answer(400, _json({"code": 400, "message": f"{type(error).__name__}: {error}"}), {})

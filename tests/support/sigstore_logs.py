@@ -52,6 +52,17 @@ def path_to(index: int, leaves: list[bytes]) -> list[bytes]:
     return [*path_to(index - half, leaves[half:]), root_of(leaves[:half])]
 
 
+def public_of(verifier: bytes) -> Any:
+    """The key by which a signature is checked: in a certificate or by itself, as PEM or DER."""
+    for load in (x509.load_pem_x509_certificate, x509.load_der_x509_certificate):
+        try:
+            return load(verifier).public_key()
+        except ValueError:
+            continue
+    form = serialization.load_pem_public_key if verifier.startswith(b"---") else serialization.load_der_public_key
+    return form(verifier)
+
+
 class Log(ABC):
     """Leaves in memory; a few of strangers come before each of ours, so that no proof is trivial."""
 
@@ -77,6 +88,10 @@ class Log(ABC):
         return f"{note}\n— {name} {b64(self.key_id[:4] + self.sign_note(note.encode()))}\n"
 
 
+class KnownEntryError(Exception):
+    """The log has this entry already, under the id in its argument."""
+
+
 class Rekor1(Log):
     """`POST /api/v1/log/entries`: entries of the kind `dsse`, with a signed promise that holds the time."""
 
@@ -86,13 +101,17 @@ class Rekor1(Log):
         self.key = ec.generate_private_key(ec.SECP256R1())
         self.key_id = sha256(spki(self.key.public_key()))
         self.late = 0  # seconds that its clock is ahead
+        self.entries: dict[str, dict[str, Any]] = {}  # by id
+        self.ids: dict[bytes, str] = {}  # of what was asked to be kept
 
     def sign_note(self, note: bytes) -> bytes:
         return self.key.sign(note, ec.ECDSA(hashes.SHA256()))
 
     def answer(self, request: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-        """The entry's id and the entry."""
+        """The entry's id and the entry; raises KnownEntryError where it is there already."""
         body = self._entry_body(request)
+        if body in self.ids:
+            raise KnownEntryError(self.ids[body])
         index, leaves = self.append(body)
         entry: dict[str, Any] = {
             "body": b64(body),
@@ -112,7 +131,8 @@ class Rekor1(Log):
             },
         }
         name = f"{1:016x}{leaves[index].hex()}"
-        return name, {name: entry}
+        self.ids[body], self.entries[name] = name, {name: entry}
+        return name, self.entries[name]
 
     def _entry_body(self, request: dict[str, Any]) -> bytes:
         if request["kind"] != "dsse":
@@ -121,9 +141,9 @@ class Rekor1(Log):
         envelope = json.loads(proposed["envelope"])
         payload = base64.b64decode(envelope["payload"])
         (verifier,) = proposed["verifiers"]
-        public = x509.load_pem_x509_certificate(base64.b64decode(verifier)).public_key()
+        public = public_of(base64.b64decode(verifier))
         for each in envelope["signatures"]:
-            public.verify(  # type: ignore[union-attr, call-arg]
+            public.verify(
                 base64.b64decode(each["sig"]), pre_authentication_encoding(payload), ec.ECDSA(hashes.SHA256())
             )
         digest = {"algorithm": "sha256", "value": sha256(proposed["envelope"].encode()).hex()}
@@ -150,8 +170,8 @@ class Rekor2(Log):
 
     def answer(self, request: dict[str, Any]) -> dict[str, Any]:
         asked = request["hashedRekordRequestV002"]
-        certificate = base64.b64decode(asked["signature"]["verifier"]["x509Certificate"]["rawBytes"])
-        x509.load_der_x509_certificate(certificate).public_key().verify(  # type: ignore[union-attr, call-arg]
+        by = asked["signature"]["verifier"]
+        public_of(base64.b64decode(by.get("x509Certificate", by.get("publicKey"))["rawBytes"])).verify(
             base64.b64decode(asked["signature"]["content"]),
             base64.b64decode(asked["digest"]),
             ec.ECDSA(utils.Prehashed(hashes.SHA256())),

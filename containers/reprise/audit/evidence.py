@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from reprise.store import Store
 from reprise.train import RUN_TYPE
 from reprise.trust.delegation import VerifiedRecord, verify_record
+from reprise.trust.proofs import SigstoreProofs
+from reprise.trust.sign import stored_bundles
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
-from reprise_trainer.identity.bundle import open_bundle
+from reprise_trainer.identity.bundle import Envelope, open_bundle
 from reprise_trainer.identity.launch import DELEGATION_FILE
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
@@ -24,12 +26,14 @@ from reprise_trainer.training.record import RunRecord, read_record
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The bytes of a run's three documents, none of them checked yet; `where` says where they are from."""
+    """The bytes of a run's three documents, none of them checked yet; `where` says where they are from, `file` is
+    the record's, where it is one."""
 
     record: bytes
     delegation: bytes
     ledger: bytes
     where: str
+    file: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +58,8 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
     """
     if DIGEST_PATTERN.match(str(reference)):
         digest = store.resolve(str(reference))
-        return _evidence(store.files(digest), {}, f"run {digest}")
+        files = store.files(digest)
+        return _evidence({**files, **_witnessed(files, store, digest)}, {}, f"run {digest}")
     path = Path(reference)
     path = path / RECORD_FILE if path.is_dir() else path
     beside: dict[str, bytes] = {}
@@ -63,7 +68,7 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
             beside[name] = _read(file)
     record = _read(path)
     stored = {} if len(beside) == 2 else _stored_run(record, store)
-    return _evidence({**beside, RECORD_FILE: record}, stored, str(path))
+    return replace(_evidence({**beside, RECORD_FILE: record}, stored, str(path)), file=path)
 
 
 def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = None) -> VerifiedRun:
@@ -73,7 +78,8 @@ def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = No
         InputError: a document is malformed.
         DoesNotHoldError: a signature, the delegation or a digest does not hold; the message says which.
     """
-    chain = verify_record(evidence.record, evidence.delegation, policy, at)
+    proofs = SigstoreProofs(policy.root) if policy.needs_root else None
+    chain = verify_record(evidence.record, evidence.delegation, policy, at, proofs=proofs)
     record = read_record(chain.record.predicate)
     config_bytes = record.config_text.encode()
     for what, said, found in (
@@ -99,18 +105,37 @@ def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str)
     return Evidence(found[RECORD_FILE], found[DELEGATION_FILE], found[LEDGER_FILE], where)
 
 
-def _stored_run(record: bytes, store: Store) -> dict[str, bytes]:
-    """The files of the run in the store that has this very record. What the record says is believed for the search
-    alone."""
+def find_run(record: bytes, store: Store) -> str | None:
+    """The digest of the run in the store that has this record, whatever was witnessed since. What the record says is
+    believed for the search alone."""
     try:
-        subject = json.loads(open_bundle(record).payload)["subject"][0]["digest"]["sha256"]
+        envelope = open_bundle(record)
+        subject = json.loads(envelope.payload)["subject"][0]["digest"]["sha256"]
         for referrer in store.referrers(f"sha256:{subject}", RUN_TYPE):
-            files = store.files(referrer["digest"])
-            if files.get(RECORD_FILE) == record:
-                return files
+            if open_bundle(store.files(referrer["digest"])[RECORD_FILE]) == envelope:
+                return str(referrer["digest"])
     except (RepriseError, ValueError, KeyError, TypeError, IndexError, RecursionError):
         pass
-    return {}
+    return None
+
+
+def _stored_run(record: bytes, store: Store) -> dict[str, bytes]:
+    run = find_run(record, store)
+    return {} if run is None else store.files(run)
+
+
+def _witnessed(files: Mapping[str, bytes], store: Store, run: str) -> dict[str, bytes]:
+    """The run's record with most beside its signature (`reprise witness` keeps it as a referrer of the run)."""
+    record = files.get(RECORD_FILE)
+    same = [each for _, each in stored_bundles(store, run) if record and _envelope(each) == _envelope(record)]
+    return {RECORD_FILE: max(same, key=len)} if same else {}
+
+
+def _envelope(bundle: bytes) -> Envelope | None:
+    try:
+        return open_bundle(bundle)
+    except RepriseError:
+        return None
 
 
 def _read(path: Path) -> bytes:

@@ -13,6 +13,7 @@ from reprise.audit.evidence import Evidence, VerifiedRun, verify_evidence
 from reprise.audit.report import PARTS, AuditReport, Part, PartName, RecordCheck
 from reprise.events import OnEvent, ignore
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
+from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import verify_ledger
 
@@ -82,9 +83,10 @@ def audit_run(
         try:
             run = verify_evidence(evidence, policy, at)
         except (DoesNotHoldError, InputError) as error:
+            why = " ".join(filter(None, (error.message, error.hint)))
             audit.parts.update({name: Part("", difference="not compared: the record does not hold") for name in PARTS})
-            return audit.report(RecordCheck(False, error.message))
-    check = RecordCheck(True, f"signed by the run's key, for which key {run.chain.key_name!r} of the policy vouches")
+            return audit.report(RecordCheck(False, why))
+    check = RecordCheck(True, _why_it_holds(run))
     audit.parts.update(_nothing_compared(run))
     if (part := _check_ledger(evidence, run)).equal is False:
         audit.parts["ledger"] = part
@@ -105,6 +107,14 @@ def audit_run(
     audit.parts["ledger"] = compare_ledgers(evidence.ledger, replayed.ledger, record.ledger.head, replayed.head)
     audit.parts["state"] = compare_digests(record.state, replayed.state, "the replay's last state")
     return audit.report(check, steps.doubt(run))
+
+
+def _why_it_holds(run: VerifiedRun) -> str:
+    witnessed = run.chain.witnessed
+    logged = ["it is in a log"] if witnessed.logged else []
+    timed = [f"it was there at {format_time(witnessed.time)}, as others prove"] if witnessed.time else []
+    vouched = f"signed by the run's key, for which key {run.chain.key_name!r} of the policy vouches"
+    return "; ".join((vouched, *logged, *timed))
 
 
 def _nothing_compared(run: VerifiedRun) -> dict[PartName, Part]:

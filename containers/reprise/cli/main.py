@@ -36,6 +36,7 @@ from reprise.cli import (
     sign,
     train,
     verify,
+    witness,
 )
 from reprise_trainer.errors import RepriseError, StorageError
 from reprise_trainer.redaction import redact
@@ -47,7 +48,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 for verb in (
-    *(lock, fetch, build, key, sign, verify, archive, push, pull, bundle, load),
+    *(lock, fetch, build, key, sign, witness, verify, archive, push, pull, bundle, load),
     *(train, run, doctor, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)

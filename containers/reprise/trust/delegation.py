@@ -16,6 +16,7 @@ from reprise_trainer.identity.bundle import (
     VerifiedStatement,
     make_statement,
     public_pem,
+    read_public_key,
     sign_statement,
     verify_bundle,
 )
@@ -28,19 +29,23 @@ from reprise_trainer.identity.delegation import (
     verify_run_record,
 )
 from reprise_trainer.identity.policy import Policy
+from reprise_trainer.identity.proofs import Proofs, Witnessed
 
+_WITNESS = "`reprise witness RUN` adds log entry and time to a record."
 LIFETIME = timedelta(days=7)
 """How long a run key may sign by default: longer than the runs that one machine does in one go."""
 
 
 @dataclass(frozen=True, slots=True)
 class VerifiedRecord:
-    """A run record with the delegation that it stands on; `key_name` is the policy's key that signed the latter."""
+    """A run record with the delegation that it stands on; `key_name` is the policy's key that signed the latter, and
+    `witnessed` what others prove about the record."""
 
     record: VerifiedStatement
     delegation: Delegation
     key_name: str
     judged_at: datetime
+    witnessed: Witnessed
 
 
 def delegate(
@@ -73,7 +78,9 @@ def delegate(
     return sign_statement(key, make_statement(image_name, image, DELEGATION, delegation.predicate()))
 
 
-def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime | None = None) -> VerifiedRecord:
+def verify_record(
+    record: bytes, delegation: bytes, policy: Policy, at: datetime | None = None, *, proofs: Proofs | None = None
+) -> VerifiedRecord:
     """A run record, once the whole chain holds: the policy's key → the delegation → the run's key → the record.
 
     Args:
@@ -82,7 +89,9 @@ def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime
         policy: whose delegations count.
         at: the time (with a time zone) at which the delegation's expiry is judged; None: when the run finished, by the
             record's own word. A stranger who got the run key later could write any time there, so give a time from
-            elsewhere where that matters.
+            elsewhere where that matters, or let the policy ask for one that others prove (`time`).
+        proofs: checks by the policy's trusted root what the policy asks for (`log`, `time`); None right after a run,
+            when nobody can have witnessed its record yet.
 
     Raises:
         InputError: a bundle or a document in it is malformed.
@@ -93,11 +102,26 @@ def verify_record(record: bytes, delegation: bytes, policy: Policy, at: datetime
         granted = read_delegation(signed)
     with _about("the run record"):
         verified = verify_run_record(record, granted)
-    judged_at = at or read_time(verified.predicate.get("finished"), "the run record's finished")
+        witnessed = _witnessed(record, read_public_key(granted.public_key), policy, proofs)
+    proven = witnessed.time if policy.time else None
+    judged_at = at or proven or read_time(verified.predicate.get("finished"), "the run record's finished")
     if why := policy.why_untrusted(signed.key_name, judged_at):
         raise DoesNotHoldError(f"the delegation: {why}; it is judged at {format_time(judged_at)}")
     require_unexpired(granted, judged_at)
-    return VerifiedRecord(verified, granted, signed.key_name, judged_at)
+    return VerifiedRecord(verified, granted, signed.key_name, judged_at, witnessed)
+
+
+def _witnessed(record: bytes, key: ec.EllipticCurvePublicKey, policy: Policy, proofs: Proofs | None) -> Witnessed:
+    """What others prove about a record, with what the policy asks for."""
+    if proofs is None or not (policy.log or policy.time):
+        return Witnessed()
+    proofs.require_root(policy.trusted_root)
+    found = proofs.witnessed(record, key)
+    if policy.log and not found.logged:
+        raise DoesNotHoldError("it has no entry in a log, which the policy asks for", hint=_WITNESS)
+    if policy.time and found.time is None:
+        raise DoesNotHoldError("it has no time that others prove, which the policy asks for", hint=_WITNESS)
+    return found
 
 
 @contextmanager

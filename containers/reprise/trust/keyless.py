@@ -6,6 +6,7 @@ Who may have signed, and what the statement is about, is judged here. Nothing is
 
 from __future__ import annotations
 
+import base64
 import json
 import re
 from collections.abc import Sequence
@@ -88,7 +89,7 @@ def verified_payload(bundle: Bundle, root: TrustedRoot, judge: CertificateJudge)
     except RepriseError:
         raise
     except Exception as error:  # whatever it stumbles over, the bundle does not hold
-        raise DoesNotHoldError(f"the keyless signature does not hold: {error}") from error
+        raise DoesNotHoldError(f"the keyless signature does not hold: {one_line(error)}") from error
     if kind != PAYLOAD_TYPE:
         raise InputError(f"the bundle's payload type is {kind!r}, expected {PAYLOAD_TYPE!r}")
     return payload
@@ -164,7 +165,7 @@ def load_trusted_root(data: bytes) -> TrustedRoot:
     try:
         return TrustedRoot(Model.from_json(json.dumps(document)))
     except Exception as error:  # of pydantic, of base64, of sigstore
-        raise InputError(f"not a Sigstore trusted root: {error}") from error
+        raise InputError(f"not a Sigstore trusted root: {one_line(error)}") from error
 
 
 def with_sigstore() -> None:
@@ -174,6 +175,26 @@ def with_sigstore() -> None:
     except ImportError as error:
         hint = "Install it with: pip install 'reprise[keyless]'"
         raise SystemFailureError("sigstore-python is not installed", hint=hint) from error
+
+
+def one_line(error: Exception) -> str:
+    """An error of sigstore's or pydantic's, or what caused it, as one line of at most 500 characters."""
+    text = str(error) or str(error.__cause__ or "") or type(error).__name__
+    return " ".join(text.split())[:500]
+
+
+def read_certificate(bundle: bytes) -> x509.Certificate:
+    """The certificate in a bundle that has one; nothing is verified yet.
+
+    Raises:
+        InputError: it has none that can be read.
+    """
+    document: Any = parse_json(bundle, "bundle", size_limit=SIZE_LIMIT)
+    try:
+        data = base64.b64decode(document["verificationMaterial"]["certificate"]["rawBytes"], validate=True)
+        return x509.load_der_x509_certificate(data)
+    except (ValueError, TypeError, KeyError) as error:
+        raise InputError(f"the bundle has no certificate that can be read: {error}") from error
 
 
 def read_keyless_bundle(data: bytes) -> Bundle:
@@ -192,7 +213,7 @@ def read_keyless_bundle(data: bytes) -> Bundle:
     try:
         return Bundle.from_json(data)
     except Exception as error:  # of pydantic, of base64, of X.509
-        raise InputError(f"not a keyless Sigstore bundle: {error}") from error
+        raise InputError(f"not a keyless Sigstore bundle: {one_line(error)}") from error
 
 
 def _matches(rule: SignerIdentity, subject: str, issuer: str) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprise.trust.keyless import CertificateJudge, with_sigstore
+from reprise.trust.keyless import CertificateJudge, one_line, with_sigstore
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import InputError, NotFoundError, UnavailableError
 from reprise_trainer.identity.bundle import VerifiedStatement
@@ -61,7 +61,7 @@ class KeylessSigner:
         except InputError:
             raise
         except Exception as error:  # of requests, of the services' answers, of sigstore: it gives many kinds
-            raise UnavailableError(f"signing with Sigstore failed: {_reason(error)}", hint=_RETRY) from error
+            raise UnavailableError(f"signing with Sigstore failed: {one_line(error)}", hint=_RETRY) from error
         self._identity = judge.name
         return bundle.to_json().encode()
 
@@ -99,7 +99,8 @@ def read_trust_config(path: Path | None) -> ClientTrustConfig:
             return ClientTrustConfig.production()
         except Exception as error:  # of TUF and of the network
             raise UnavailableError(
-                f"cannot fetch the public Sigstore's trust config: {_reason(error)}", hint="Name one by --trust-config."
+                f"cannot fetch the public Sigstore's trust config: {one_line(error)}",
+                hint="Name one by --trust-config.",
             ) from error
     try:
         text = path.read_text()
@@ -110,7 +111,7 @@ def read_trust_config(path: Path | None) -> ClientTrustConfig:
     try:
         return ClientTrustConfig.from_json(text)
     except Exception as error:  # of pydantic and of sigstore
-        raise InputError(f"{path} is not a Sigstore client trust config: {_reason(error)}") from error
+        raise InputError(f"{path} is not a Sigstore client trust config: {one_line(error)}") from error
 
 
 def token_from_file(path: Path) -> Callable[[], str]:
@@ -145,13 +146,7 @@ def ambient_token(config: ClientTrustConfig, *, at_a_desk: bool) -> str:
         if token is None and at_a_desk:
             token = str(Issuer(config.signing_config.get_oidc_url()).identity_token())
     except IdentityError as error:
-        raise InputError(f"there is no identity token: {_reason(error)}", hint=_TOKEN_HINT) from error
+        raise InputError(f"there is no identity token: {one_line(error)}", hint=_TOKEN_HINT) from error
     if token is None:
         raise InputError("no CI service that is known here gives an identity token", hint=_TOKEN_HINT)
     return token
-
-
-def _reason(error: Exception) -> str:
-    """One line; the message of sigstore's errors, or of what caused them."""
-    text = str(error) or str(error.__cause__ or "") or type(error).__name__
-    return " ".join(text.split())[:500]

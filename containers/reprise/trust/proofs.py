@@ -21,7 +21,7 @@ from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reprise.trust.keyless import CertificateJudge, load_trusted_root, read_keyless_bundle, verified_payload
+from reprise.trust.keyless import CertificateJudge, load_trusted_root, one_line, read_keyless_bundle, verified_payload
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import (
@@ -46,6 +46,13 @@ class SigstoreProofs:
 
     def __init__(self, root: bytes) -> None:
         self._root = root
+
+    @classmethod
+    def of(cls, root: TrustedRoot) -> SigstoreProofs:
+        """Those by a trusted root that was read already; no digest pins it."""
+        found = cls(b"")
+        found._trusted = root
+        return found
 
     def require_root(self, pinned: str) -> None:
         """Raises unless the trusted root is the pinned one; the file is not parsed yet.
@@ -76,10 +83,14 @@ class SigstoreProofs:
         if judge.matched is None:  # the verifier never asked
             raise DoesNotHoldError("the certificate's identity was not judged")
         entry = parsed.log_entry._inner
-        times = self._stamped(_material(bundle)[1], parsed.signature)
+        times = self._stamped(read_material(bundle)[1], parsed.signature)
         if entry.inclusion_promise and entry.integrated_time:
             times.append(datetime.fromtimestamp(entry.integrated_time, UTC))
         return Certified(read_statement(payload, judge.name), judge.matched, Witnessed(True, min(times, default=None)))
+
+    def require_certified(self, bundle: bytes) -> None:
+        """Raises, as `certified` does, unless all of a bundle with a certificate holds, whoever signed it."""
+        verified_payload(read_keyless_bundle(bundle), self._trusted, CertificateJudge(None))
 
     def witnessed(self, bundle: bytes, key: ec.EllipticCurvePublicKey) -> Witnessed:
         """What logs and time stampers prove about a bundle that a key signed.
@@ -90,7 +101,7 @@ class SigstoreProofs:
             SystemFailureError: sigstore-python is not installed.
         """
         envelope = open_bundle(bundle)
-        entries, stamps = _material(bundle)
+        entries, stamps = read_material(bundle)
         promised = [self._logged(entry, envelope, key) for entry in entries]
         times = [each for each in promised if each] + self._stamped(stamps, envelope.signature)
         return Witnessed(bool(entries), min(times, default=None))
@@ -109,7 +120,7 @@ class SigstoreProofs:
         except RepriseError:
             raise
         except Exception as error:  # of pydantic, of base64, of sigstore: whatever it is, the entry does not hold
-            raise DoesNotHoldError(f"the log entry does not hold: {error}") from error
+            raise DoesNotHoldError(f"the log entry does not hold: {one_line(error)}") from error
         if not same:
             raise DoesNotHoldError("the log entry is about another signature")
         if inner.inclusion_promise and inner.integrated_time:
@@ -128,7 +139,7 @@ class SigstoreProofs:
         try:
             response = decode_timestamp_response(base64.b64decode(said["signedTimestamp"], validate=True))
         except Exception as error:  # of base64 and of ASN.1
-            raise DoesNotHoldError(f"a time stamp cannot be read: {error}") from error
+            raise DoesNotHoldError(f"a time stamp cannot be read: {one_line(error)}") from error
         time = response.tst_info.gen_time
         for authority in self._trusted.get_timestamp_authorities():
             signer, *chain = authority.certificates(allow_expired=True)
@@ -146,7 +157,7 @@ class SigstoreProofs:
         raise DoesNotHoldError("a time stamp is by nobody whom the trusted root knows, or about another signature")
 
 
-def _material(bundle: bytes) -> tuple[list[Any], list[Any]]:
+def read_material(bundle: bytes) -> tuple[list[Any], list[Any]]:
     """The log entries and the time stamps in a bundle that was parsed strictly before.
 
     Raises:

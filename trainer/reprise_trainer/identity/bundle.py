@@ -126,8 +126,11 @@ def sign_statement(key: SigningKey, statement: Mapping[str, Any]) -> bytes:
     )
 
 
-def open_bundle(data: bytes) -> Envelope:
+def open_bundle(data: bytes, *, certificates: bool = False) -> Envelope:
     """The envelope in a bundle's bytes; nothing is verified yet.
+
+    Args:
+        certificates: let a certificate stand in the place of the key's hint.
 
     Raises:
         InputError: not a Sigstore bundle v0.3 with one DSSE signature by a key, or larger or deeper than the limits.
@@ -135,8 +138,10 @@ def open_bundle(data: bytes) -> Envelope:
     document = _object(parse_json(data, "bundle", size_limit=SIZE_LIMIT), "the bundle", _BUNDLE_KEYS)
     if document.get("mediaType") != BUNDLE_TYPE:
         _malformed(f"its media type is {document.get('mediaType')!r}, expected {BUNDLE_TYPE!r}")
-    material = _object(document.get("verificationMaterial"), "verificationMaterial", _MATERIAL_KEYS)
-    public_key = _object(material.get("publicKey"), "publicKey", {"hint"})
+    known = _MATERIAL_KEYS | ({"certificate"} if certificates else set())
+    material = _object(document.get("verificationMaterial"), "verificationMaterial", known)
+    certified = "certificate" in material
+    public_key = {} if certified else _object(material.get("publicKey"), "publicKey", {"hint"})
     envelope = _object(document.get("dsseEnvelope"), "dsseEnvelope", _ENVELOPE_KEYS)
     if envelope.get("payloadType") != PAYLOAD_TYPE:
         _malformed(f"its payload type is {envelope.get('payloadType')!r}, expected {PAYLOAD_TYPE!r}")
