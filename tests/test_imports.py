@@ -32,6 +32,7 @@ HOST = {
     "ingest": ("image", "lock", "store"),
     "snapshots": ("ingest", "lock", "store"),
     "run_config": (),
+    "ingest_data": ("artifacts", "events", "lock", "project", "run_config", "snapshots", "store"),
     "train": ("artifacts", "engine", "events", "lock", "project", "run_config", "snapshots", "store", "trust"),
     "host": (
         *("artifacts", "build", "events", "lock", "registry", "run_config", "snapshots", "store"),
@@ -65,7 +66,8 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("bundle", "doctor", "host", "ingest", "run_config", "snapshots", "trackers", "vulnerabilities", "witness"),
+        "ingest_data",
+        *("bundle", "doctor", "host", "run_config", "snapshots", "trackers", "vulnerabilities", "witness"),
     ),
     "__main__": ("cli",),
 }

@@ -61,7 +61,7 @@ def test_the_sources_order_does_not_decide_who_is_in_validation(tmp_path: Path) 
 
 
 @given(st.lists(st.integers(0, 30), min_size=10, max_size=60), st.integers(1, 8))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_equal_records_never_lie_in_two_splits(
     tmp_path_factory: pytest.TempPathFactory, numbers: list[int], count: int
 ) -> None:

@@ -22,6 +22,7 @@ from reprise.cli import (
     diff,
     doctor,
     fetch,
+    ingest,
     key,
     load,
     lock,
@@ -49,7 +50,7 @@ app = typer.Typer(
 )
 for verb in (
     *(lock, fetch, build, key, sign, witness, verify, archive, push, pull, bundle, load),
-    *(train, run, doctor, audit, rebuild, diff, demo, sbom, scan, outdated),
+    *(ingest, train, run, doctor, audit, rebuild, diff, demo, sbom, scan, outdated),
 ):
     app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
 app.add_typer(policy.app, name="policy")

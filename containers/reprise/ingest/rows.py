@@ -7,6 +7,14 @@ from dataclasses import dataclass, field
 
 from reprise_trainer.data.snapshot import Preprocessing, RecordField
 
+WHOLE_FILE = -1
+"""The number of a row that is a file of its own."""
+
+
+def row_name(file: str, number: int) -> str:
+    """How messages name a row."""
+    return file if number == WHOLE_FILE else f"{file}, row {number}"
+
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
@@ -17,7 +25,7 @@ class BadRow:
     reason: str
 
     def __str__(self) -> str:
-        return f"{self.file}, row {self.number}: {self.reason}"
+        return f"{row_name(self.file, self.number)}: {self.reason}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
-from reprise.ingest.rows import BadRow, Rows
+from reprise.ingest.rows import BadRow, Rows, row_name
 from reprise.ingest.values import allowed_range, bad_records, value_range
 from reprise_trainer.data.snapshot import RecordField
 
@@ -76,7 +76,7 @@ class StagedSplit:
         """Where a record came from: `FILE, row NUMBER`."""
         place = bisect_right(self._starts, record) - 1
         file, numbers = self._origins[place]
-        return f"{file}, row {numbers[record - self._starts[place]]}"
+        return row_name(file, numbers[record - self._starts[place]])
 
     def _refuse(self, bad: Sequence[BadRow]) -> None:
         self.bad_count += len(bad)

@@ -73,7 +73,9 @@ class FieldRule(Section):
         default=None, description="Shape of the field in one record; by default one axis over its columns, or a scalar."
     )
     classes: list[str] | None = Field(
-        default=None, min_length=1, description="The label set: value k stands for entry k, anything else is bad."
+        default=None,
+        min_length=1,
+        description="The label set: a text must be one of these names, a number the place of one, from 0.",
     )
     range: list[float] | None = Field(
         default=None, min_length=2, max_length=2, description="Smallest and largest value that is allowed."
