@@ -14,8 +14,11 @@ from reprise.ingest.read import read_data
 from reprise.ingest.write import write_snapshot
 from reprise.lock.model import Artifact
 from reprise.store import Store
+from reprise.store.layout import TITLE
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.config.data import DataRules, ImagesSection, MadeData, StoreSection, TableSection, places
+from reprise_trainer.data.croissant import FILE_NAME as CROISSANT
+from reprise_trainer.data.croissant import croissant_json
 from reprise_trainer.data.snapshot import DOCUMENT, decode_snapshot, open_snapshot
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
@@ -130,6 +133,7 @@ def stored_snapshot(digest: str, store: Store) -> StoredSnapshot:
             for shard in snapshot.shards():
                 (made / shard.path).hardlink_to(store.path(f"sha256:{shard.sha256}"))
             write_durably(made / DOCUMENT, document)
+            write_durably(made / CROISSANT, croissant_json(snapshot, digest))
             shutil.rmtree(folder, ignore_errors=True)
             made.rename(folder)
     except OSError as error:
@@ -150,13 +154,16 @@ def _is_whole(folder: Path, digest: str) -> bool:
 def keep_snapshot(snapshot: StoredSnapshot, store: Store) -> str:
     """Put a snapshot into the store as an OCI artifact: its document is the config, its shards are the layers.
 
+    A last layer is the Croissant document, for those who look for data in a registry.
+
     The blobs share their bytes on disk with the folder (hard links), both read-only to everyone who follows the rules.
 
     Returns:
         The artifact's manifest digest.
     """
     document = (snapshot.folder / DOCUMENT).read_bytes()
-    shards = decode_snapshot(document).shards()
+    described = decode_snapshot(document)
+    shards, croissant = described.shards(), croissant_json(described, snapshot.digest)
     for shard in shards:
         blob = store.root / "blobs" / "sha256" / shard.sha256
         if not blob.exists():
@@ -169,6 +176,14 @@ def keep_snapshot(snapshot: StoredSnapshot, store: Store) -> str:
         "layers": [
             {"mediaType": "application/octet-stream", "digest": f"sha256:{shard.sha256}", "size": shard.size}
             for shard in shards
+        ]
+        + [
+            {
+                "mediaType": "application/ld+json",
+                "digest": store.add(croissant),
+                "size": len(croissant),
+                "annotations": {TITLE: CROISSANT},
+            }
         ],
     }
     assert sha256_digest(document) == snapshot.digest

@@ -14,6 +14,8 @@ from reprise.ingest.splits import Equals, Part, find_equals, make_parts
 from reprise.ingest.staging import StagedSplit
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.data import DataRules
+from reprise_trainer.data.croissant import FILE_NAME as CROISSANT
+from reprise_trainer.data.croissant import croissant_json
 from reprise_trainer.data.snapshot import (
     DOCUMENT,
     RecordField,
@@ -65,6 +67,7 @@ def write_snapshot(folder: Path, reading: Reading, rules: DataRules, sources: Se
         (made / "shards").mkdir(parents=True)
         written = _write(made, aside / "staged", reading, rules, sources)
         write_durably(made / DOCUMENT, encode_snapshot(written.snapshot))
+        write_durably(made / CROISSANT, croissant_json(written.snapshot, written.digest))
         made.chmod(0o755)
         made.rename(folder)
         sync_folder(folder.parent)
