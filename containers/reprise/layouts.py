@@ -8,8 +8,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from reprise.store import Store
 from reprise.store.index_entries import TAG
 from reprise.store.layout import MANIFEST_LIMIT
@@ -18,6 +16,7 @@ from reprise.trust.verify import verify_image
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError
+from reprise_trainer.identity.bundle import SigningKey
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.identity.strict_json import parse_json
 
@@ -51,7 +50,7 @@ def take_layout(layout: Path, store: Store) -> dict[str, str]:
     return tagged
 
 
-def take_signed(layout: Path, store: Store, key: ec.EllipticCurvePrivateKey, policy: Policy) -> None:
+def take_signed(layout: Path, store: Store, key: SigningKey, policy: Policy) -> None:
     """As `take_layout`; images that the policy does not accept yet are signed with a key.
 
     Raises:

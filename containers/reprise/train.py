@@ -11,8 +11,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from reprise.artifacts.fetch import fetch
 from reprise.engine.choose import run
 from reprise.engine.interface import EngineName, ImageRef, RunFolders
@@ -33,6 +31,7 @@ from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
+from reprise_trainer.identity.bundle import SigningKey
 from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
@@ -72,7 +71,7 @@ class Launcher:
     has to meet, the engine, and the GPUs that a run sees (as `docker run --gpus` takes them)."""
 
     store: Store
-    key: ec.EllipticCurvePrivateKey
+    key: SigningKey
     policy: Policy
     engine: EngineName = "namespaces"
     gpus: str = ""

@@ -21,7 +21,7 @@ from reprise.store import Store
 from reprise.trust.keys import make_key
 from reprise.trust.sign import sign_image
 from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.identity.bundle import public_pem
+from reprise_trainer.identity.bundle import SigningKey, public_pem
 from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes, inventory_layer
 
 ROOT = Path(__file__).parents[2]
@@ -158,7 +158,7 @@ def cosign_key_options(tmp_path: Path, signed_image: SignedImage) -> list[str]:
     return key_options(tmp_path, signed_image.key)
 
 
-def key_options(folder: Path, key: ec.EllipticCurvePrivateKey) -> list[str]:
+def key_options(folder: Path, key: SigningKey) -> list[str]:
     public, root = folder / "key.pub", folder / "trusted-root.json"
     public.write_text(public_pem(key.public_key()))
     root.write_text('{"mediaType":"application/vnd.dev.sigstore.trustedroot+json;version=0.1"}')

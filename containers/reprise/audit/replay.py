@@ -11,8 +11,6 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from reprise.audit.compare import compare_digests
 from reprise.audit.evidence import VerifiedRun, load_evidence
 from reprise.audit.rebuild import bring_artifacts, rebuild_image
@@ -30,6 +28,7 @@ from reprise.trust.sign import sign_image
 from reprise_trainer.config.data import StoreSection
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import SystemFailureError
+from reprise_trainer.identity.bundle import SigningKey
 from reprise_trainer.numerics.cpu import read_cpuinfo, require_cpu
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
@@ -76,7 +75,7 @@ class Workshop:
     empty: Store
     folder: Path
     engine: EngineName
-    key: ec.EllipticCurvePrivateKey
+    key: SigningKey
     on_event: OnEvent
 
     def steps(self) -> Steps:

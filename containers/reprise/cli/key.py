@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from reprise.cli.options import JsonOption, KeyOption, PassphraseCommandOption, PassphraseDescriptorOption
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 
 
 def command(
@@ -36,16 +40,21 @@ def command(
     Example: `reprise key --encrypt`
     """
     from reprise.cli.options import passphrase_source
-    from reprise.cli.output import print_json
     from reprise.trust import keys
+    from reprise.trust.held_keys import is_held
+    from reprise.trust.open_key import open_key
     from reprise.trust.passphrase import new_from_prompt
     from reprise_trainer.errors import InputError
-    from reprise_trainer.identity.bundle import key_hint, public_pem
 
     if encrypt and change:
         raise InputError("--encrypt and --change-passphrase exclude each other")
-    path = key or keys.home() / keys.KEY_FILE
     old = passphrase_source(passphrase_fd, passphrase_command)
+    if key is not None and is_held(key):
+        if encrypt or change:
+            raise InputError(f"--encrypt and --change-passphrase are for a key in a file; {key} is held elsewhere")
+        _show(open_key(key, old).public_key(), {"held": key}, as_json)
+        return
+    path = Path(key) if key else keys.home() / keys.KEY_FILE
     new = passphrase_source(new_passphrase_fd, new_passphrase_command, otherwise=new_from_prompt)
     if encrypt:
         public = keys.encrypt_key(path, new).public_key()
@@ -56,8 +65,14 @@ def command(
     encrypted = keys.is_encrypted(path)
     if not encrypted:
         print(keys.unencrypted_note(path), file=sys.stderr)
+    _show(public, {"file": str(path), "encrypted": encrypted}, as_json)
+
+
+def _show(public: EllipticCurvePublicKey, where: dict[str, str | bool], as_json: bool) -> None:
+    from reprise.cli.output import print_json
+    from reprise_trainer.identity.bundle import key_hint, public_pem
+
     if as_json:
-        rows = {"file": str(path), "public_key": public_pem(public), "fingerprint": key_hint(public)}
-        print_json({**rows, "encrypted": encrypted})
+        print_json({**where, "public_key": public_pem(public), "fingerprint": key_hint(public)})
     else:
         print(public_pem(public), end="")

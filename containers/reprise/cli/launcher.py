@@ -7,13 +7,13 @@ from pathlib import Path
 from reprise.cli.options import EngineName, passphrase_source
 from reprise.store import Store
 from reprise.train import Launcher
-from reprise.trust.keys import load_or_make_key
+from reprise.trust.open_key import open_key
 from reprise.trust.policy_file import load_or_make_policy, load_policy
 
 
 def open_launcher(
     store: Store,
-    key: Path | None,
+    key: str | None,
     policy: Path | None,
     engine: EngineName,
     gpus: str = "",
@@ -30,6 +30,6 @@ def open_launcher(
         NotFoundError: the policy that was named does not exist.
         InputError: a file is not what it should be, or the passphrase is wrong.
     """
-    signing_key = load_or_make_key(key, passphrase_source(passphrase_fd, passphrase_command))
+    signing_key = open_key(key, passphrase_source(passphrase_fd, passphrase_command))
     rules = load_policy(policy) if policy else load_or_make_policy(signing_key.public_key())
     return Launcher(store, signing_key, rules, engine, gpus)

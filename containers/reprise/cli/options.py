@@ -33,16 +33,20 @@ TrustedRootOption = Annotated[
     ),
 ]
 KeyOption = Annotated[
-    Path | None,
-    typer.Option("--key", help="Signing key (PEM); by default your own, made on first use.", metavar="FILE"),
+    str | None,
+    typer.Option(
+        "--key",
+        help="Signing key: a PEM file, or pkcs11:…, awskms:…, gcpkms:…, azurekms:…, hashivault:…; by default your own.",
+        metavar="KEY",
+    ),
 ]
 PassphraseDescriptorOption = Annotated[
     int | None,
-    typer.Option("--passphrase-fd", help="Read the key's passphrase from this open descriptor.", metavar="N"),
+    typer.Option("--passphrase-fd", help="Read the key's passphrase or PIN from this open descriptor.", metavar="N"),
 ]
 PassphraseCommandOption = Annotated[
     str | None,
-    typer.Option("--passphrase-command", help="Take what this command prints as passphrase.", metavar="COMMAND"),
+    typer.Option("--passphrase-command", help="Take what this command prints as passphrase or PIN.", metavar="COMMAND"),
 ]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What runs the image.")]
 WorkersOption = Annotated[

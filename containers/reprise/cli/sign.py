@@ -86,15 +86,14 @@ def command(
     print_json(document) if as_json else print_rows(document.items())
 
 
-def _key_signer(key: Path | None, passphrase: Passphrase) -> Signer:
-    from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_or_make_key, unencrypted_note
+def _key_signer(key: str | None, passphrase: Passphrase) -> Signer:
+    from reprise.trust.open_key import open_key, open_note
     from reprise.trust.policy_file import load_or_make_policy
     from reprise.trust.signer import KeySigner
 
-    path = key or home() / KEY_FILE
-    signer = KeySigner(load_or_make_key(path, passphrase))
-    if not is_encrypted(path):
-        print(unencrypted_note(path), file=sys.stderr)
+    signer = KeySigner(open_key(key, passphrase))
+    if note := open_note(key):
+        print(note, file=sys.stderr)
     if key is None:
         load_or_make_policy(signer.key.public_key())
     return signer

@@ -42,7 +42,7 @@ def examine(
     *,
     store: Path | None = None,
     policy_file: Path | None = None,
-    key_file: Path | None = None,
+    key_file: str | None = None,
     certificates: Path | None = None,
 ) -> Examination:
     """Look at this machine; nothing is changed, and no failure of what is looked at is raised.

@@ -6,6 +6,7 @@ import stat
 from pathlib import Path
 
 from reprise.doctor.finding import Finding
+from reprise.trust.held_keys import is_held
 from reprise.trust.keyless import with_sigstore
 from reprise.trust.keys import KEY_FILE, home, is_encrypted, load_key
 from reprise.trust.policy_file import POLICY_FILE, ROOT_FILE, load_policy
@@ -45,10 +46,14 @@ def _root_problem(policy: Policy) -> str:
     return ""
 
 
-def key(path: Path | None = None) -> Finding:
-    """The signing key at `path`; by default the user's own, which may not exist yet."""
-    name, place = "signing key", path or home() / KEY_FILE
-    if path is None and not place.exists():
+def key(named: str | None = None) -> Finding:
+    """The signing key that is named; by default the user's own file, which may not exist yet. A key that a token or a
+    service holds is not asked: that may need a PIN."""
+    name = "signing key"
+    if named is not None and is_held(named):
+        return Finding(name, "ok", f"{named} is held elsewhere; `reprise key --key` tries it")
+    place = Path(named) if named else home() / KEY_FILE
+    if named is None and not place.exists():
         return Finding(name, "ok", f"{place} is made by the first run")
     try:
         if is_encrypted(place):

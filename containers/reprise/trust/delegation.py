@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.identity.bundle import (
     DELEGATION,
+    SigningKey,
     VerifiedStatement,
     make_statement,
     public_pem,
@@ -49,7 +50,7 @@ class VerifiedRecord:
 
 
 def delegate(
-    key: ec.EllipticCurvePrivateKey,
+    key: SigningKey,
     run_key: ec.EllipticCurvePublicKey,
     *,
     image: str,

@@ -6,8 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from cryptography.hazmat.primitives.asymmetric import ec
-
 from reprise_trainer.errors import RepriseError
 from reprise_trainer.identity.bundle import SigningKey, VerifiedStatement, key_hint, sign_statement, verify_bundle
 
@@ -53,10 +51,10 @@ class KeySigner:
             return None
 
 
-Signs = Signer | ec.EllipticCurvePrivateKey
+Signs = Signer | SigningKey
 """What signing functions take: a signer, or simply a key."""
 
 
 def as_signer(signs: Signs) -> Signer:
     """The signer that a key is."""
-    return KeySigner(signs) if isinstance(signs, ec.EllipticCurvePrivateKey) else signs
+    return KeySigner(signs) if isinstance(signs, SigningKey) else signs

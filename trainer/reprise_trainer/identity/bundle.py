@@ -12,7 +12,7 @@ import binascii
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NoReturn, Protocol
+from typing import Any, NoReturn, Protocol, runtime_checkable
 
 from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives import hashes, serialization
@@ -41,6 +41,7 @@ _ENVELOPE_KEYS = {"payload", "payloadType", "signatures"}
 _SIGNATURE_KEYS = {"sig", "keyid"}
 
 
+@runtime_checkable
 class SigningKey(Protocol):
     """The private half of an ECDSA key on P-256, wherever it is kept: `cryptography`'s own keys are such keys."""
 
