@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.engine.interface import ImageRef, Layer
-from reprise.engine.layer_stream import CHUNK, LayerStream, open_layer, size_limit
+from reprise.engine.layer_stream import LayerStream, open_layer, size_limit
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
@@ -148,9 +148,9 @@ def _extract(stream: LayerStream, root: Path, layer: Layer, report: Callable[[in
     A path's parent must be a folder that this layer made before, so no path can go through a link.
     """
     folders = {""}
-    times: list[tuple[Path, int, int]] = []
+    times: list[tuple[str, int, int]] = []
     try:
-        with tarfile.open(fileobj=stream, mode="r|", bufsize=CHUNK, tarinfo=_BoundedMember) as archive:  # type: ignore[call-overload]
+        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_BoundedMember) as archive:  # type: ignore[call-overload]
             for number, member in enumerate(archive):
                 if number % REPORT_EVERY == 0:
                     report(stream.position)
@@ -159,14 +159,14 @@ def _extract(stream: LayerStream, root: Path, layer: Layer, report: Callable[[in
                     raise InputError(f"layer {layer.digest} holds {member.name!r} of {member.size:,} bytes: too many")
                 if not path:
                     continue
-                _write_member(archive, member, root / path)
+                _write_member(stream, member, f"{root}/{path}")
                 if member.isdir():
                     folders.add(path)
-                    times.append((root / path, member.mode, int(member.mtime)))
+                    times.append((f"{root}/{path}", member.mode, int(member.mtime)))
     except tarfile.TarError as error:
         raise InputError(f"layer {layer.digest} is not a tar archive: {error}") from error
     for folder, mode, mtime in reversed(times):  # last: writing into a folder changes its time
-        folder.chmod(mode & 0o7777)
+        os.chmod(folder, mode & 0o7777)  # noqa: PTH101 - a Path a file costs more than the call
         os.utime(folder, (mtime, mtime))
 
 
@@ -199,18 +199,31 @@ def _checked_path(member: tarfile.TarInfo, folders: set[str], layer: Layer) -> s
     return path
 
 
-def _write_member(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> None:
+def _write_member(stream: LayerStream, member: tarfile.TarInfo, target: str) -> None:
+    """Make what a header says, at `target`; the stream is behind the header, and afterwards behind the file's bytes."""
     mtime = int(member.mtime)
     if member.isdir():
-        target.mkdir(mode=0o700, exist_ok=True)
+        Path(target).mkdir(mode=0o700, exist_ok=True)
     elif member.issym():
-        target.symlink_to(member.linkname)
+        Path(target).symlink_to(member.linkname)
         os.utime(target, (mtime, mtime), follow_symlinks=False)
     else:
-        source = archive.extractfile(member)
-        assert source is not None
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        with os.fdopen(os.open(target, flags, 0o600), "wb", buffering=0) as file:
-            shutil.copyfileobj(source, file, CHUNK)
-            os.fchmod(file.fileno(), member.mode & 0o7777)
-            os.utime(file.fileno(), (mtime, mtime))
+        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
+        try:
+            _copy(stream, file, member)
+            os.fchmod(file, member.mode & 0o7777)
+            os.utime(file, (mtime, mtime))
+        finally:
+            os.close(file)
+
+
+def _copy(stream: LayerStream, file: int, member: tarfile.TarInfo) -> None:
+    left = member.size
+    while left:
+        piece = stream.take(left)
+        if not piece:
+            raise InputError(f"a layer breaks off within {member.name!r}: {left:,} bytes are missing")
+        left -= len(piece)
+        while piece:
+            piece = piece[os.write(file, piece) :]
+    stream.skip(-member.size % tarfile.BLOCKSIZE)
