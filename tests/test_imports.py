@@ -31,7 +31,7 @@ HOST = {
     "diff": ("engine", "image", "store", "stored_image"),
     "ingest": ("image", "lock", "store"),
     "snapshots": ("ingest", "lock", "store"),
-    "run_config": (),
+    "run_config": ("image",),
     "ingest_data": ("artifacts", "events", "lock", "project", "run_config", "snapshots", "store"),
     "train": ("artifacts", "engine", "events", "lock", "project", "run_config", "snapshots", "store", "trust"),
     "host": (
@@ -92,6 +92,7 @@ TRAINER = {
     "__main__": (
         "canonical",
         "commands",
+        "config",
         "durable",
         "errors",
         "identity",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,12 +17,12 @@ EXAMPLE = Path(__file__).parents[1] / "examples/fashion-mnist.toml"
 
 
 def test_without_overrides_the_bytes_are_the_files() -> None:
-    data, _ = load_config(EXAMPLE)
-    assert data == EXAMPLE.read_bytes()
+    assert load_config(EXAMPLE).data == EXAMPLE.read_bytes()
 
 
 def test_an_override_changes_its_value_and_no_comment() -> None:
-    data, parsed = load_config(EXAMPLE, [parse_override("run.seed=5"), parse_override("train.optimizer.beta1=0.5")])
+    loaded = load_config(EXAMPLE, [parse_override("run.seed=5"), parse_override("train.optimizer.beta1=0.5")])
+    data, parsed = loaded.data, loaded.config
     assert (parsed.run.seed, parsed.train.optimizer.model_dump()["beta1"]) == (5, 0.5)
     assert read_config(data, where="x") == parsed
     before, after = EXAMPLE.read_text().splitlines(), data.decode().splitlines()
@@ -37,3 +39,37 @@ def test_an_override_that_does_not_fit_is_named_and_nothing_is_made() -> None:
 def test_a_missing_file_is_named() -> None:
     with pytest.raises(NotFoundError, match=r"nowhere\.toml"):
         load_config(Path("nowhere.toml"))
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Path:
+    """A configuration that names a folder of code beside it."""
+    (tmp_path / "src/mine").mkdir(parents=True)
+    (tmp_path / "src/mine/model.py").write_text("WIDTH = 3\n")
+    path = tmp_path / "run.toml"
+    path.write_text(EXAMPLE.read_text() + '\n[code]\nfolder = "src"\n')
+    return path
+
+
+def test_the_effective_text_pins_the_code(own: Path) -> None:
+    loaded = load_config(own)
+    assert loaded.code is not None and loaded.config.code is not None
+    assert loaded.config.code.sha256 == hashlib.sha256(loaded.code).hexdigest()
+    assert loaded.data.decode().splitlines()[-1] == f'sha256 = "{loaded.config.code.sha256}"'
+    assert load_config(own) == loaded
+    (own.parent / "src/mine/model.py").write_text("WIDTH = 4\n")
+    assert load_config(own).data != loaded.data
+
+
+def test_code_that_is_not_what_the_file_pins_is_refused(own: Path) -> None:
+    own.write_bytes(load_config(own).data)
+    load_config(own)
+    (own.parent / "src/mine/model.py").write_text("WIDTH = 4\n")
+    with pytest.raises(InputError, match=r"code\.sha256 is [0-9a-f]{64}, the folder 'src' has"):
+        load_config(own)
+
+
+def test_a_missing_folder_of_code_is_named(own: Path) -> None:
+    shutil.rmtree(own.parent / "src")
+    with pytest.raises(NotFoundError, match="src is not a folder of sources"):
+        load_config(own)

@@ -46,7 +46,7 @@ def run_demo(config: Path, launcher: Launcher, project: Project, *, on_event: On
         yield
         seconds[name] = time.monotonic() - started
 
-    environment = load_config(config)[1].run.environment
+    environment = load_config(config).config.run.environment
     with step("fetch"):
         fetch_environment(project, environment, launcher.store, on_event=on_event)
     with step("build"):

@@ -112,14 +112,16 @@ def run_in_image(
         NotFoundError, InputError, UnavailableError: the configuration or its data are missing or wrong.
         DoesNotHoldError, RefusedError: as for `run_training`.
     """
-    data, parsed = load_config(config, overrides)
-    artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent)
+    loaded = load_config(config, overrides)
+    artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent)
     there = all(launcher.store.has(each.digest) for each in artifacts)
     sources = Sources() if there else _sources(launcher.store, image.digest)
     fetch(artifacts, launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(parsed.data, launcher.store)
-    return run_training(data, image.digest, snapshot, launcher, output=output, on_event=on_event)
+    snapshot = prepare_snapshot(loaded.config.data, launcher.store)
+    return run_training(
+        loaded.data, image.digest, snapshot, launcher, code=loaded.code, output=output, on_event=on_event
+    )
 
 
 def _usable(store: Store, digest: str, policy: Policy) -> str:

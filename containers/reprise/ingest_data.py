@@ -64,7 +64,7 @@ def ingest(config: Path, store: Store, project: Project, *, keep: bool = True, o
         NotFoundError, UnavailableError: a file is not to be had.
         InputError: the data are not what `[data]` says, or break its rules.
     """
-    _, parsed = load_config(config)
+    parsed = load_config(config).config
     artifacts = data_artifacts(parsed.data, store, base=config.parent)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
     fetch(artifacts, store, sources, on_event=on_event)

@@ -1,33 +1,55 @@
-"""The configuration that a run gets: the file's text, with what the command line sets in it."""
+"""The configuration that a run gets: the file's text, with what the command line sets in it, and the code it names."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import tomlkit
 
+from reprise.image.source import source_archive
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.read import RunConfig, read_config
-from reprise_trainer.errors import NotFoundError
+from reprise_trainer.errors import InputError, NotFoundError
 
 
-def load_config(path: Path, overrides: Sequence[Override] = ()) -> tuple[bytes, RunConfig]:
-    """A configuration's effective bytes, and what they say.
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration's effective bytes and what they say; `code` is the archive of the run's own code, if any."""
+
+    data: bytes
+    config: RunConfig
+    code: bytes | None = None
+
+
+def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
+    """Read a configuration, and the folder of code that it names.
 
     Overrides change the file's text and leave its comments and order, since a run records the text that was effective.
+    The code's digest is written there too, so that whatever names the configuration names the code.
 
     Raises:
-        NotFoundError: there is no such file.
-        InputError: it does not fit; each problem is named with its key.
+        NotFoundError: there is no such file or folder.
+        InputError: it does not fit; each problem is named with its key. Or the code is not what the file pins.
     """
     try:
         data = path.read_bytes()
     except OSError as error:
         raise NotFoundError(f"cannot read the configuration {path}: {error.strerror}") from error
-    parsed = read_config(data, where=str(path), overrides=overrides)
-    if overrides:
+    where, changes = str(path), list(overrides)
+    config, code = read_config(data, where=where, overrides=changes), None
+    if config.code is not None:
+        code = source_archive(path.parent / config.code.folder)
+        found, pinned = hashlib.sha256(code).hexdigest(), config.code.sha256
+        if pinned and found != pinned:
+            raise InputError(f"{where}: code.sha256 is {pinned}, the folder {config.code.folder!r} has {found}")
+        if not pinned:
+            changes.append(Override("code.sha256", found))
+    if changes:
         document = tomlkit.parse(data.decode())
-        apply_overrides(document, overrides)
+        apply_overrides(document, changes)
         data = tomlkit.dumps(document).encode()
-    return data, parsed
+        config = read_config(data, where=where)
+    return LoadedConfig(data, config, code)

@@ -6,7 +6,7 @@ import json
 import secrets
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import SigningKey
-from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
+from reprise_trainer.identity.launch import CODE_FILE, CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
@@ -48,6 +48,7 @@ RUN_FILES = {
     CONFIG_FILE: "application/toml",
     LEDGER_FILE: "application/x-ndjson",
     "report.json": "application/json",
+    CODE_FILE: "application/x-tar",
 }
 """What the store keeps of a run, as an artifact whose subject is the image."""
 
@@ -142,14 +143,15 @@ def train(
         DoesNotHoldError: the policy does not hold for the image.
         RefusedError: the trainer refused to start on what it measured.
     """
-    data, parsed = load_config(config, overrides)
+    loaded = load_config(config, overrides)
+    parsed = loaded.config
     image = launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
     fetch(data_artifacts(parsed.data, launcher.store, base=config.parent), launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
     snapshot = prepare_snapshot(parsed.data, launcher.store)
-    return run_training(data, image, snapshot, launcher, output=output, on_event=on_event)
+    return run_training(loaded.data, image, snapshot, launcher, code=loaded.code, output=output, on_event=on_event)
 
 
 def run_training(
@@ -158,6 +160,7 @@ def run_training(
     snapshot: StoredSnapshot,
     launcher: Launcher,
     *,
+    code: bytes | None = None,
     output: Path | None = None,
     on_event: OnEvent = ignore,
 ) -> RunResult:
@@ -166,6 +169,7 @@ def run_training(
     Args:
         config: the configuration's bytes.
         image: manifest digest of a training image in the launcher's store.
+        code: archive of the run's own code, whose digest the configuration says; None where it names none.
 
     Raises:
         DoesNotHoldError: the policy does not hold for the image, or the record's chain of signatures is broken.
@@ -175,11 +179,11 @@ def run_training(
     parsed = read_config(config, where=CONFIG_FILE)
     run_id = f"{parsed.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
     output = _empty_folder(output or Path("runs") / run_id)
-    contents = _launch_contents(config, image, snapshot, launcher, run_id)
+    contents = replace(_launch_contents(config, image, snapshot, launcher, run_id), code=code)
     started = time.monotonic()
     with launch_folder(contents) as launch:
         events = _Events(on_event)
-        code = run(
+        ended = run(
             launcher.engine,
             ImageRef(launcher.store, image),
             RunFolders(launch, snapshot.folder, output),
@@ -187,12 +191,14 @@ def run_training(
             on_event=on_event,
             gpus=launcher.gpus,
         )
-    if code != 0:
-        raise _EXIT_CODES.get(code, RepriseError)(
-            events.failure or f"the trainer ended with exit code {code}", hint=f"Its files are in {output}."
+    if ended != 0:
+        raise _EXIT_CODES.get(ended, RepriseError)(
+            events.failure or f"the trainer ended with exit code {ended}", hint=f"Its files are in {output}."
         )
     write_durably(output / DELEGATION_FILE, contents.delegation)
     write_durably(output / CONFIG_FILE, config)
+    if code is not None:
+        write_durably(output / CODE_FILE, code)
     record = check_record(output, launcher.run_policy)
     kept = _keep_run(launcher.store, image, output)
     return RunResult(
@@ -286,5 +292,9 @@ class _Events:
 
 def _keep_run(store: Store, image: str, folder: Path) -> str:
     """Put a run's small files into the store, as an artifact of its image; the artifact's digest."""
-    files = [(name, media_type, (folder / name).read_bytes()) for name, media_type in RUN_FILES.items()]
+    files = [
+        (name, media_type, (folder / name).read_bytes())
+        for name, media_type in RUN_FILES.items()
+        if name != CODE_FILE or (folder / name).exists()
+    ]
     return store.attach(image, RUN_TYPE, files)

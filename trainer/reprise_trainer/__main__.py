@@ -86,7 +86,9 @@ def _measure_and_train(
 def _train_and_record(
     identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path, events: Events, stop: Stop
 ) -> RunRecord:
+    from reprise_trainer.config.read import read_config
     from reprise_trainer.durable import write_durably
+    from reprise_trainer.identity.own_code import enter_code
     from reprise_trainer.reporting.report import write_report
     from reprise_trainer.training.describe import describe_run
     from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
@@ -97,12 +99,14 @@ def _train_and_record(
     started = datetime.now(UTC)
     key = read_run_key(launch_folder, identity.launch, config=sha256_digest(config), at=started)
 
+    section = read_config(config, where=CONFIG_FILE).code
+    code = enter_code(launch_folder, section.sha256) if section else None
     request = Request(config, identity.digest, identity.launch.snapshot, data, output)
     with sampled(lambda health: events.emit({"event": "health", "step": events.step, **health})) as usage:
         outcome = run(request, events.emit, stop=stop)
 
     # Was anything from outside the image loaded meanwhile? Only if not is there a record.
-    verify_end(identity)
+    verify_end(identity, code)
     record = describe_run(identity, config, outcome, key, started=started, sampled=usage.facts())
     write_report(record, output)
     write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))

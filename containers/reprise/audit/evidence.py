@@ -17,7 +17,7 @@ from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import Envelope, open_bundle
-from reprise_trainer.identity.launch import DELEGATION_FILE
+from reprise_trainer.identity.launch import CODE_FILE, DELEGATION_FILE
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
@@ -26,14 +26,15 @@ from reprise_trainer.training.record import RunRecord, read_record
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The bytes of a run's three documents, none of them checked yet; `where` says where they are from, `file` is
-    the record's, where it is one."""
+    """The bytes of a run's documents, none of them checked yet; `where` says where they are from, `file` is the
+    record's, where it is one. `code` is the archive of its own code, where it had some."""
 
     record: bytes
     delegation: bytes
     ledger: bytes
     where: str
     file: Path | None = None
+    code: bytes | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +45,7 @@ class VerifiedRun:
     config: RunConfig
     config_bytes: bytes
     chain: VerifiedRecord
+    code: bytes | None = None
 
 
 def load_evidence(reference: str | Path, store: Store) -> Evidence:
@@ -63,11 +65,11 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
     path = Path(reference)
     path = path / RECORD_FILE if path.is_dir() else path
     beside: dict[str, bytes] = {}
-    for name, file in {name: path.with_name(name) for name in (DELEGATION_FILE, LEDGER_FILE)}.items():
+    for name, file in {name: path.with_name(name) for name in (DELEGATION_FILE, LEDGER_FILE, CODE_FILE)}.items():
         if file.is_file():
             beside[name] = _read(file)
     record = _read(path)
-    stored = {} if len(beside) == 2 else _stored_run(record, store)
+    stored = {} if {DELEGATION_FILE, LEDGER_FILE} <= beside.keys() else _stored_run(record, store)
     return replace(_evidence({**beside, RECORD_FILE: record}, stored, str(path)), file=path)
 
 
@@ -91,7 +93,27 @@ def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = No
         if said != found:
             raise DoesNotHoldError(f"the run record's {what} is {said}, but what comes with it is {found}")
     config = read_config(config_bytes, where="the run record's configuration")
-    return VerifiedRun(record, config, config_bytes, chain)
+    return VerifiedRun(record, config, config_bytes, chain, _own_code(config, evidence))
+
+
+def _own_code(config: RunConfig, evidence: Evidence) -> bytes | None:
+    """The run's own code, once it is what the configuration pins.
+
+    Raises:
+        NotFoundError: it is nowhere.
+        DoesNotHoldError: it is another.
+    """
+    if config.code is None:
+        return None
+    if evidence.code is None:
+        raise NotFoundError(
+            f"{evidence.where} comes without {CODE_FILE}, the code that the run imported",
+            hint="It lies in the run's folder, and in the store that the run was made with (--store).",
+        )
+    found = sha256_digest(evidence.code)
+    if found != f"sha256:{config.code.sha256}":
+        raise DoesNotHoldError(f"{CODE_FILE} is {found}, the run's configuration says sha256:{config.code.sha256}")
+    return evidence.code
 
 
 def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str) -> Evidence:
@@ -102,7 +124,7 @@ def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str)
                 f"{where} comes without {name}, and the store does not hold this run",
                 hint="Name the folder that the run left, or the store that it was made with (--store).",
             )
-    return Evidence(found[RECORD_FILE], found[DELEGATION_FILE], found[LEDGER_FILE], where)
+    return Evidence(found[RECORD_FILE], found[DELEGATION_FILE], found[LEDGER_FILE], where, code=found.get(CODE_FILE))
 
 
 def find_run(record: bytes, store: Store) -> str | None:

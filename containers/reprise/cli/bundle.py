@@ -58,7 +58,7 @@ def command(
     data = [
         artifact
         for each in configs or ()
-        for artifact in data_artifacts(load_config(each)[1].data, opened, base=each.parent)
+        for artifact in data_artifacts(load_config(each).config.data, opened, base=each.parent)
     ]
     written = write_bundle(
         opened,

@@ -63,11 +63,11 @@ def command(
 
     overrides = [parse_override(text) for text in set_keys or ()]
     # What is wrong with it, or with the engine, is said before anything is asked or made.
-    _, parsed = load_config(config, overrides)
+    name = load_config(config, overrides).config.run.name
     choose_engine(engine, gpus)
     launcher = open_launcher(Store.open(store), key, policy, engine, gpus)
     chosen = Trackers(tensorboard, mlflow, metrics_port)
-    with progress(show) as shown, tracked(chosen, parsed.run.name, shown) as on_event:
+    with progress(show) as shown, tracked(chosen, name, shown) as on_event:
         obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)
         result = run_in_image(obtained, config, launcher, overrides=overrides, output=output, on_event=on_event)
     document = {**obtained.as_json(), **result.as_json()}

@@ -71,7 +71,9 @@ def command(
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
-    _, parsed = load_config(config, overrides)  # what is wrong with it is said before a key or a store is made
+    name = load_config(
+        config, overrides
+    ).config.run.name  # what is wrong with it is said before a key or a store is made
     launcher = open_launcher(
         Store.open(store, create=layout is not None),
         key,
@@ -83,7 +85,7 @@ def command(
     if layout is not None:
         take_signed(layout, launcher.store, launcher.key, launcher.policy)
     chosen = Trackers(tensorboard, mlflow, metrics_port)
-    with progress(show) as shown, tracked(chosen, parsed.run.name, shown) as on_event:
+    with progress(show) as shown, tracked(chosen, name, shown) as on_event:
         result = train(config, launcher, Project.find(project), overrides=overrides, output=output, on_event=on_event)
     if as_json:
         print_json(result.as_json())

@@ -13,6 +13,7 @@ from pathlib import Path
 from reprise_trainer.durable import storage_error
 from reprise_trainer.identity.launch import (
     BUNDLE_FILE,
+    CODE_FILE,
     CONFIG_FILE,
     DELEGATION_FILE,
     LAUNCH_FILE,
@@ -27,7 +28,8 @@ from reprise_trainer.identity.launch import (
 @dataclass(frozen=True, slots=True)
 class LaunchContents:
     """What a run is told: the launch itself, run.toml's bytes, the image's bundle, the delegation's bundle, the run's
-    private key (PEM), the policy (TOML), and further bundles about the image that the policy asks for."""
+    private key (PEM), the policy (TOML), further bundles about the image that the policy asks for, and the archive of
+    the run's own code."""
 
     launch: Launch
     config: bytes
@@ -36,6 +38,7 @@ class LaunchContents:
     run_key: bytes
     policy: bytes
     more_bundles: tuple[bytes, ...] = ()
+    code: bytes | None = None
 
 
 @contextmanager
@@ -57,6 +60,8 @@ def launch_folder(contents: LaunchContents, *, parent: Path | None = None) -> It
         RUN_KEY_FILE: contents.run_key,
         POLICY_FILE: contents.policy,
     }
+    if contents.code is not None:
+        files[CODE_FILE] = contents.code
     for number, bundle in enumerate(contents.more_bundles, 1):
         files[MORE_BUNDLES.replace("*", f"{number:03d}")] = bundle
     try:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from reprise_trainer.config.code import CodeSection
 from reprise_trainer.config.data import DataSection
 from reprise_trainer.config.evaluate import EvaluateSection
 from reprise_trainer.config.model import CnnSection, MlpSection, OwnSection
@@ -31,6 +32,7 @@ class RunConfig(Section):
     data: DataSection
     model: Annotated[CnnSection | MlpSection | OwnSection, Field(discriminator="kind")]
     train: TrainSection
+    code: CodeSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
 
 

@@ -26,6 +26,8 @@ MORE_BUNDLES = "image-*.sigstore.json"
 DELEGATION_FILE = "delegation.sigstore.json"
 RUN_KEY_FILE = "run-key.pem"
 POLICY_FILE = "policy.toml"
+CODE_FILE = "code.tar"
+"""The user's own code, where the configuration names some."""
 
 SIZE_LIMIT = 16 << 20
 """Bytes of a file in the folder."""

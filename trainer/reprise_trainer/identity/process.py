@@ -140,7 +140,10 @@ def _why_not(name: str) -> str:
 
 
 def check_mappings(
-    mapped: Collection[MappedFile], modules: Collection[str], listed: Collection[str]
+    mapped: Collection[MappedFile],
+    modules: Collection[str],
+    listed: Collection[str],
+    own: Collection[str] = (),
 ) -> tuple[str, ...]:
     """Files that are mapped or imported and that no layer lists, one sentence each; empty if there are none.
 
@@ -148,6 +151,7 @@ def check_mappings(
         mapped: see `read_mappings`.
         modules: see `read_modules`.
         listed: paths of the layers' lists, relative to the root.
+        own: paths of the run's own modules, relative to the root; they may be imported and never mapped.
     """
     problems = {
         f"{area.path}: mapped into the process{' as code' if area.executable else ''}, and no layer lists it"
@@ -157,7 +161,7 @@ def check_mappings(
     problems |= {
         f"{path}: imported as a Python module, and no layer lists it"
         for path in modules
-        if os.path.realpath(path).lstrip("/") not in listed
+        if (real := os.path.realpath(path).lstrip("/")) not in listed and real not in own
     }
     return tuple(sorted(problems))
 

@@ -14,6 +14,7 @@ from reprise_trainer.identity import launch as launch_folder
 from reprise_trainer.identity.launch import Launch, decode_launch, read_launch_file
 from reprise_trainer.identity.measure import NAMED, Measurement, measure
 from reprise_trainer.identity.mounts import Mount, allowed_points, check_mounts, read_mounts
+from reprise_trainer.identity.own_code import OwnCode, changed_files
 from reprise_trainer.identity.process import (
     ProcessFacts,
     check_mappings,
@@ -90,13 +91,19 @@ def verify_identity(
     )
 
 
-def verify_end(identity: Identity) -> None:
+def verify_end(identity: Identity, code: OwnCode | None = None) -> None:
     """Compare once more, at the end of a run, what is mapped into the process and imported with the image's lists.
+
+    Args:
+        identity: as at the start.
+        code: the run's own, where it has some; it must still be what the configuration named.
 
     Raises:
         RefusedError: something from outside the image was loaded meanwhile.
     """
-    problems = check_mappings(read_mappings(), read_modules(), identity.measurement.listed)
+    own = code.modules if code else frozenset[str]()
+    problems = check_mappings(read_mappings(), read_modules(), identity.measurement.listed, own)
+    _refuse_if_any("the run's own code is not as it was", changed_files(code) if code else ())
     _refuse_if_any("code from outside the image was loaded during the run", problems)
 
 
