@@ -83,12 +83,15 @@ TRAINER = {
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "entry_point", "errors"),
     "evaluation": ("backends", "config", "data", "errors"),
-    "numerics": ("errors",),
+    "numerics": ("backends", "data", "durable", "errors"),
     "training": (
         *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
     ),
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),
-    "commands": ("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "redaction", "training"),
+    "commands": (
+        *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "numerics", "redaction"),
+        "training",
+    ),
     "__main__": (
         "canonical",
         "commands",

@@ -47,6 +47,8 @@ def train(path: str, snapshot: str, digest: str, output: str) -> int:
                 "metrics": outcome.evaluation.metrics(),
                 "workers": outcome.workers,
                 "attempts": [[each.why, each.first_step, each.last_step] for each in outcome.attempts],
+                "proof": outcome.proof.status,
+                "reasons": list(outcome.proof.reasons),
                 **found,
             }
         )

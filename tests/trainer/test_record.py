@@ -27,6 +27,7 @@ from reprise_trainer.identity.measure import Measurement
 from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
 from reprise_trainer.identity.start import Identity
 from reprise_trainer.numerics.profiles import PROFILES
+from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.reporting.report import write_report
 from reprise_trainer.training.describe import describe_run
 from reprise_trainer.training.loop import Trained
@@ -219,6 +220,7 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
         backend="torch",
         backend_version="2.13.0+cpu",
         workers=2,
+        proof=Proof("unproven", ("other bits than the operation table's: exp",), "AMD, x86-64-v3", {"exp": "0" * 16}),
         trained=Trained(None, state, ((29, state),)),
         evaluation=evaluation_of(66, 70, 0.25),
         ledger_head="sha256:" + "3" * 64,
@@ -226,6 +228,9 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
     )
     described = describe_run(identity, config, outcome, RunKey(run_key, "sha256:" + "5" * 64), started=NOW)
     assert read_record(described.model_dump(mode="json")) == described
+    assert described.profile.promise == "withdrawn for this run: other bits than the operation table's: exp"
+    assert described.proof is not None
+    assert (described.proof.status, described.proof.operations) == ("unproven", {"exp": "0" * 16})
     assert (described.lock, described.source, described.environment) == (
         labels["reprise.lock"],
         "",

@@ -7,7 +7,6 @@ NumPy.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,15 +16,17 @@ import numpy as np
 from jax import Array
 from numpy.typing import NDArray
 
+from reprise_trainer.backends import jax_switches
 from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
 from reprise_trainer.backends.jax_models import BuiltInProgram
 from reprise_trainer.backends.jax_own import own_program
 from reprise_trainer.backends.jax_program import JaxProgram, JaxSums
+from reprise_trainer.backends.jax_trace import primitives_of
 from reprise_trainer.backends.jax_update import added, next_state
 from reprise_trainer.backends.models import Model, Own
 from reprise_trainer.backends.state_tensors import TrainingState, from_tensors, moments_of, to_tensors
 from reprise_trainer.data.batches import Fields
-from reprise_trainer.errors import InputError, SystemFailureError
+from reprise_trainer.errors import InputError
 
 
 class JaxBackend:
@@ -41,18 +42,16 @@ class JaxBackend:
 
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
         """See `Backend.prepare`."""
-        jax.config.update("jax_default_matmul_precision", "highest")
-        found = {
-            "platform": jax.default_backend(),
-            "threads": os.environ.get("NPROC", ""),  # XLA sizes its pool by it, and cuts reductions by the pool
-            "x64": str(bool(jax.config.jax_enable_x64)).lower(),
-        }
-        for name, expected in {**switches, "threads": str(threads)}.items():
-            if found.get(name) != expected:
-                raise SystemFailureError(
-                    f"jax reports {name} {found.get(name)!r}, the profile asks for {expected!r}",
-                    hint="The CPU or this build of jax cannot keep the profile; nothing was trained.",
-                )
+        jax_switches.prepare(switches, threads)
+
+    def operations(self, state: TrainingState, fields: Fields, key: ShardKey) -> frozenset[str]:
+        """See `Backend.operations`."""
+
+        def step(model: Array) -> tuple[Array, Array]:
+            sums = self.shard_sums(replace(state, model=model), fields, key)
+            return self.apply(state, sums, 0.0).model, sums.loss
+
+        return primitives_of(step, state.model)
 
     def random_streams(self) -> dict[str, str]:
         """See `Backend.random_streams`."""

@@ -11,15 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from reprise_trainer.backends import torch_switches
 from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
 from reprise_trainer.backends.models import Model, Own
 from reprise_trainer.backends.state_tensors import TrainingState, from_tensors, moments_of, to_tensors
 from reprise_trainer.backends.torch_models import BuiltInProgram
 from reprise_trainer.backends.torch_own import OwnProgram
 from reprise_trainer.backends.torch_program import TorchProgram, Values
+from reprise_trainer.backends.torch_trace import OperationsSeen
 from reprise_trainer.backends.torch_update import added, next_state
 from reprise_trainer.data.batches import Fields
-from reprise_trainer.errors import InputError, SystemFailureError
+from reprise_trainer.errors import InputError
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,25 +48,13 @@ class TorchBackend:
 
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
         """See `Backend.prepare`."""
-        torch.set_num_threads(threads)
-        if torch.get_num_interop_threads() != 1:
-            torch.set_num_interop_threads(1)
-        torch.use_deterministic_algorithms(True)
-        # Filling fresh memory costs time and hides nothing here: every operation that we use writes all of its output.
-        torch.utils.deterministic.fill_uninitialized_memory = False
-        torch.set_float32_matmul_precision("highest")
-        torch.set_flush_denormal(False)
-        found = {
-            "capability": torch.backends.cpu.get_cpu_capability(),
-            "threads": str(torch.get_num_threads()),
-            "mkldnn": str(torch.backends.mkldnn.is_available()).lower(),
-        }
-        for name, expected in {**switches, "threads": str(threads)}.items():
-            if found.get(name) != expected:
-                raise SystemFailureError(
-                    f"torch reports {name} {found.get(name)!r}, the profile asks for {expected!r}",
-                    hint="The CPU or this build of torch cannot keep the profile; nothing was trained.",
-                )
+        torch_switches.prepare(switches, threads)
+
+    def operations(self, state: TrainingState, fields: Fields, key: ShardKey) -> frozenset[str]:
+        """See `Backend.operations`."""
+        with OperationsSeen() as seen:
+            self.apply(state, self.shard_sums(state, fields, key), 0.0)
+        return frozenset(seen.names)
 
     def random_streams(self) -> dict[str, str]:
         """See `Backend.random_streams`."""

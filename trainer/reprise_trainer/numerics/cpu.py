@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reprise_trainer.errors import SystemFailureError
-from reprise_trainer.numerics.profiles import Profile
+from reprise_trainer.numerics.profiles import MachineClass, Profile
 
 
 def require_cpu(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> None:
@@ -33,3 +33,10 @@ def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
         raise SystemFailureError(f"{path}: cannot read what the CPU is: {error.strerror}") from error
     pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
     return {name.strip(): value.strip() for name, _, value in pairs}
+
+
+def machine_class(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> MachineClass | None:
+    """The class of this machine among those that the profile promises something for; None if it is in none."""
+    info = read_cpuinfo(cpuinfo)
+    maker, flags = info.get("vendor_id", ""), set(info.get("flags", "").split())
+    return next((each for each in profile.machines if each.maker in ("", maker) and flags.issuperset(each.flags)), None)

@@ -24,19 +24,36 @@ _V3 = (*_V2, "avx", "avx2", "bmi1", "bmi2", "f16c", "fma", "abm", "movbe", "xsav
 
 
 @dataclass(frozen=True, slots=True)
+class MachineClass:
+    """Machines between which a profile promises equal bits: CPUs of one maker (/proc/cpuinfo's `vendor_id`; empty: of
+    any maker) that have all these flags."""
+
+    name: str
+    maker: str
+    flags: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Profile:
     """One row of the table.
 
     `environment` holds variables that the libraries read while loading; `{threads}` stands for the number of threads.
-    `backends` holds, for each backend, what it sets or finds set in the process. `promise` says where equal bits are
-    promised.
+    `backends` holds, for each backend, what it sets or finds set in the process. Equal bits are promised within each
+    of `machines`, and `promise` says so in words; a profile without any promises nothing. `cpu_flags` are what no CPU
+    may lack.
     """
 
     name: str
     promise: str
+    machines: tuple[MachineClass, ...]
     cpu_flags: tuple[str, ...]
     environment: Mapping[str, str]
     backends: Mapping[str, Mapping[str, str]]
+
+    @property
+    def reproducible(self) -> bool:
+        """Whether it promises anything."""
+        return bool(self.machines)
 
     def switches(self, threads: int) -> dict[str, str]:
         """The environment variables of this profile for a number of threads, with the marker."""
@@ -57,53 +74,69 @@ _THREADS = {
     "MKL_DYNAMIC": "FALSE",
     "ONEDNN_DEFAULT_FPMATH_MODE": "STRICT",  # never bfloat16 where float32 was asked for
     "NPROC": "{threads}",  # XLA sizes its pool by it, and cuts reductions by the pool
-    "JAX_PLATFORMS": "cpu",
     "JAX_ENABLE_X64": "0",
     "JAX_THREEFRY_PARTITIONABLE": "1",  # the other value is another random stream for the same key
 }
+_CPU = {**_THREADS, "JAX_PLATFORMS": "cpu"}
 
-_JAX = MappingProxyType({"platform": "cpu", "x64": "false"})
 _XLA_FLAGS = "--xla_cpu_enable_fast_math=false --xla_cpu_enable_platform_dependent_math=false --xla_cpu_max_isa="
 """Without platform-dependent mathematics: its matrix products go by the CPU that they find, whatever the widest
 instruction set may be (measured: an emulated Haswell gave other bits than an EPYC)."""
 
-PROFILES: Mapping[str, Profile] = MappingProxyType(
-    {
-        "x86-64-v3": Profile(
-            name="x86-64-v3",
-            promise="the same bits on CPUs of one maker that have AVX2 and FMA; between makers it is not promised, "
-            "since MKL takes its own path on CPUs that are not Intel's",
-            cpu_flags=_V3,
-            environment=MappingProxyType(
-                {
-                    **_THREADS,
-                    "ATEN_CPU_CAPABILITY": "avx2",
-                    "ONEDNN_MAX_CPU_ISA": "AVX2",
-                    "MKL_CBWR": "AVX2",  # taken on Intel's CPUs; others ignore every value but COMPATIBLE
-                    "OPENBLAS_CORETYPE": "Haswell",
-                    "XLA_FLAGS": f"{_XLA_FLAGS}AVX2",
-                }
-            ),
-            backends=MappingProxyType({"torch": {"capability": "AVX2", "mkldnn": "true"}, "jax": _JAX}),
-        ),
-        "portable": Profile(
-            name="portable",
-            promise="made to give the same bits on every x86-64-v2 CPU: the lowest instruction set of each library",
-            cpu_flags=_V2,
-            environment=MappingProxyType(
-                {
-                    **_THREADS,
-                    "ATEN_CPU_CAPABILITY": "default",
-                    "ONEDNN_MAX_CPU_ISA": "SSE41",
-                    "MKL_CBWR": "COMPATIBLE",
-                    "OPENBLAS_CORETYPE": "Nehalem",
-                    "XLA_FLAGS": f"{_XLA_FLAGS}SSE4_2",
-                }
-            ),
-            backends=MappingProxyType({"torch": {"capability": "DEFAULT", "mkldnn": "true"}, "jax": _JAX}),
-        ),
-    }
+_TORCH = {
+    "deterministic": "true",
+    # Filling fresh memory costs time and hides nothing here: every operation that we use writes all of its output.
+    "fill_uninitialized_memory": "false",
+    "matmul_precision": "highest",
+    "flush_denormal": "false",
+    "interop_threads": "1",
+}
+_TORCH_CPU = {**_TORCH, "device": "cpu", "mkldnn": "true"}
+_JAX_CPU = {"platform": "cpu", "x64": "false", "matmul_precision": "highest"}
+
+
+def _maker(name: str, vendor: str) -> MachineClass:
+    return MachineClass(f"{name}, x86-64-v3", vendor, _V3)
+
+
+_X86_64_V3 = Profile(
+    name="x86-64-v3",
+    promise="the same bits on CPUs of one maker that have AVX2 and FMA; between makers it is not promised, "
+    "since MKL takes its own path on CPUs that are not Intel's",
+    machines=(_maker("AMD", "AuthenticAMD"), _maker("Intel", "GenuineIntel")),
+    cpu_flags=_V3,
+    environment=MappingProxyType(
+        {
+            **_CPU,
+            "ATEN_CPU_CAPABILITY": "avx2",
+            "ONEDNN_MAX_CPU_ISA": "AVX2",
+            "MKL_CBWR": "AVX2",  # taken on Intel's CPUs; others ignore every value but COMPATIBLE
+            "OPENBLAS_CORETYPE": "Haswell",
+            "XLA_FLAGS": f"{_XLA_FLAGS}AVX2",
+        }
+    ),
+    backends=MappingProxyType({"torch": {**_TORCH_CPU, "capability": "AVX2"}, "jax": _JAX_CPU}),
 )
+
+_PORTABLE = Profile(
+    name="portable",
+    promise="made to give the same bits on every x86-64-v2 CPU: the lowest instruction set of each library",
+    machines=(MachineClass("any maker, x86-64-v2", "", _V2),),
+    cpu_flags=_V2,
+    environment=MappingProxyType(
+        {
+            **_CPU,
+            "ATEN_CPU_CAPABILITY": "default",
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "MKL_CBWR": "COMPATIBLE",
+            "OPENBLAS_CORETYPE": "Nehalem",
+            "XLA_FLAGS": f"{_XLA_FLAGS}SSE4_2",
+        }
+    ),
+    backends=MappingProxyType({"torch": {**_TORCH_CPU, "capability": "DEFAULT"}, "jax": _JAX_CPU}),
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType({each.name: each for each in (_X86_64_V3, _PORTABLE)})
 
 
 def profile_asked_for(config: bytes, *, where: str) -> tuple[Profile, int]:

@@ -10,13 +10,15 @@ from types import MappingProxyType
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.start import Identity
-from reprise_trainer.numerics.profiles import PROFILES
+from reprise_trainer.numerics.profiles import PROFILES, Profile
+from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.record import (
     AttemptFacts,
     CheckpointFacts,
     ImageFacts,
     LedgerFacts,
     ProfileFacts,
+    ProofFacts,
     ResourceFacts,
     RunKey,
     RunRecord,
@@ -59,7 +61,10 @@ def describe_run(
         config_text=config.decode(),
         snapshot=outcome.source.digest,
         snapshot_name=outcome.source.snapshot.name,
-        profile=ProfileFacts(name=profile.name, promise=profile.promise, table=profile.table(run.threads)),
+        profile=ProfileFacts(
+            name=profile.name, promise=_promise(profile, outcome.proof), table=profile.table(run.threads)
+        ),
+        proof=_proof_facts(outcome.proof),
         seed=run.seed,
         backend=outcome.backend,
         backend_version=outcome.backend_version,
@@ -85,6 +90,16 @@ def _image_facts(identity: Identity) -> ImageFacts:
         files=measured.files,
         bytes_hashed=measured.bytes,
         milliseconds=round(measured.seconds * 1000),
+    )
+
+
+def _promise(profile: Profile, proof: Proof) -> str:
+    return profile.promise if proof.status != "unproven" else f"withdrawn for this run: {'; '.join(proof.reasons)}"
+
+
+def _proof_facts(proof: Proof) -> ProofFacts:
+    return ProofFacts(
+        status=proof.status, reasons=proof.reasons, machine=proof.machine, operations=dict(proof.operations)
     )
 
 

@@ -44,11 +44,21 @@ class ImageFacts(_Document):
 
 
 class ProfileFacts(_Document):
-    """The profile's name, its promise, and every switch that it set."""
+    """The profile's name, its promise (or that it is withdrawn, and why), and every switch that it set."""
 
     name: str
     promise: str
     table: dict[str, dict[str, str]]
+
+
+class ProofFacts(_Document):
+    """Whether the profile's promise holds for this run: "proved", "unproven" with reasons, or "not reproducible"; the
+    class of the machine (empty: none), and the hash of every operation that was computed at the start."""
+
+    status: Literal["proved", "unproven", "not reproducible"]
+    reasons: tuple[str, ...]
+    machine: str
+    operations: dict[str, str]
 
 
 class LedgerFacts(_Document):
@@ -115,6 +125,7 @@ class RunRecord(_Document):
     snapshot: str = Field(pattern=_DIGEST)
     snapshot_name: str
     profile: ProfileFacts
+    proof: ProofFacts | None = None  # absent from records of earlier trainers
     seed: int
     backend: str
     backend_version: str

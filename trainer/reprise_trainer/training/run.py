@@ -13,10 +13,12 @@ from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.profiles import PROFILES
+from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
 from reprise_trainer.training.ledger import Header
-from reprise_trainer.training.loop import Emit, Trained, available_workers, train
+from reprise_trainer.training.loop import Emit, Trained, available_workers, first_state, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan
+from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.stop import Stop
 
@@ -43,6 +45,7 @@ class Outcome:
     backend: str
     backend_version: str
     workers: int
+    proof: Proof
     trained: Trained
     evaluation: Evaluation
     ledger_head: str
@@ -80,6 +83,9 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
         emit({"event": "resumed", "step": beginning.step, "message": message})
     workers = available_workers(plan.shards, config.run.threads)
     batches = Batches(source, TRAIN_SPLIT, seed=plan.seed, batch_size=plan.batch_size)
+    profile = PROFILES[config.run.profile]
+    proof = prove_run(profile, config.run.threads, plan, backend, first_state(plan, backend), batches)
+    emit({"event": "checked", "message": proof.line()})
     with attempt(request.output, step=beginning.step, workers=workers) as log:
         noting = _noting_steps(emit, log)
         trained = train(plan, backend, batches, beginning, request.output, noting, workers=workers, stop=stop)
@@ -94,6 +100,7 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
         backend=backend.name,
         backend_version=backend.version,
         workers=workers,
+        proof=proof,
         trained=trained,
         evaluation=evaluation,
         ledger_head=ledger.head,
