@@ -118,8 +118,8 @@ class Backend(Protocol):
         """
 
     def operations(self, state: State, fields: Fields, key: ShardKey) -> frozenset[str]:
-        """The framework's operations that one shard's sums and an update take, forward and backward, by the
-        framework's names and element types: `aten::mm float32`, `dot_general float32`."""
+        """The framework's operations that one shard's sums take, forward and backward, by the framework's names and
+        element types: `aten::mm float32`, `dot_general float32`."""
 
     def random_streams(self) -> dict[str, str]:
         """Every stream of random numbers that training draws from → what it is keyed by, in words for the record."""

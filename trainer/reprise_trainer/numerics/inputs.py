@@ -7,7 +7,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from reprise_trainer.backends.interface import AdamW, Recipe, Sgd
 from reprise_trainer.data.philox import stream_key, uniform, words
+
+RECIPES = {
+    "update: adamw": Recipe(AdamW(0.9, 0.999, 1e-8, 0.01)),
+    "update: adamw, clipped and averaged": Recipe(AdamW(0.9, 0.999, 1e-8, 0.01), clip_norm=0.5, ema_decay=0.9),
+    "update: sgd": Recipe(Sgd(0.9, 0.01)),
+}
+"""Entries of the optimizers' own arithmetic, the same in every backend."""
 
 SEED = 6
 """Any number does; another one would be another table."""

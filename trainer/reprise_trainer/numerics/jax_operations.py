@@ -1,7 +1,7 @@
 """The operation table's JAX side: the operations of `torch_operations` that JAX's models use, forward and backward.
 
-All entries are outputs of one compiled program: compiling each alone would take seconds at every start. The update's
-own arithmetic runs outside `jit`, as it does in training, and so do its entries.
+Entries are outputs of one compiled program, since compiling each alone would take longer; the optimizers' are programs
+of their own, as they are in training.
 """
 
 from __future__ import annotations
@@ -17,8 +17,11 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
+from reprise_trainer.backends.interface import Recipe
 from reprise_trainer.backends.jax_trace import primitives_of
-from reprise_trainer.numerics.inputs import indices, kept, positive, spread
+from reprise_trainer.backends.jax_update import next_state
+from reprise_trainer.backends.state_tensors import TrainingState, moments_of
+from reprise_trainer.numerics.inputs import RECIPES, indices, kept, positive, spread
 
 _SHAPE = (37, 131)
 _IMAGES = ("NCHW", "OIHW", "NCHW")
@@ -28,13 +31,10 @@ Entry = tuple[Callable[..., Array], tuple[NDArray[Any], ...]]
 
 
 def compute() -> dict[str, list[NDArray[Any]]]:
-    """The results of every entry, by name: its output, then (for compiled ones) the gradients of its inputs."""
+    """The results of every entry, by name: its output, then the gradients of its inputs."""
     compiled = {name: [np.asarray(each) for each in found] for name, found in _program_results().items()}
-    eager = {
-        name: [np.asarray(function(*(jnp.asarray(each) for each in inputs)))]
-        for name, (function, inputs) in _EAGER.items()
-    }
-    return {**compiled, **eager, **compute_quickly()}
+    updates = {name: _update(recipe) for name, recipe in RECIPES.items()}
+    return {**compiled, **updates, **compute_quickly()}
 
 
 def compute_quickly() -> dict[str, list[NDArray[Any]]]:
@@ -50,7 +50,7 @@ def compute_quickly() -> dict[str, list[NDArray[Any]]]:
 def primitives(leave_out: Collection[str] = ()) -> frozenset[str]:
     """JAX's primitives that the entries are made of, but for the entries left out."""
     found: set[str] = set()
-    for name, (function, inputs) in {**_COMPILED, **_EAGER}.items():
+    for name, (function, inputs) in _COMPILED.items():
         if name not in leave_out:
             found |= primitives_of(partial(_both, function), _incoming(function, inputs), *inputs)
     return frozenset(found)
@@ -197,19 +197,15 @@ def _attention(query: Array, key: Array, value: Array) -> Array:
     return jax.nn.softmax(jnp.where(seen, scores, -jnp.inf), axis=-1) @ value
 
 
-def _update() -> dict[str, Entry]:
-    """What the optimizer does outside `jit`, one operation at a time."""
-    x, u = spread("x", *_SHAPE), positive("u", *_SHAPE)
-    return {
-        "update: add": (lambda a, b: a + b, (x, u)),
-        "update: multiply": (lambda a, b: a * b, (x, u)),
-        "update: multiply by a number": (lambda a: a * 0.1, (x,)),
-        "update: divide": (lambda a, b: a / b, (x, u)),
-        "update: sqrt": (jnp.sqrt, (u,)),
-    }
+def _update(recipe: Recipe) -> list[NDArray[Any]]:
+    value, gradient, square = (jnp.asarray(spread(each, 40_000)) for each in ("value", "gradient", "square"))
+    moments = dict.fromkeys(moments_of(recipe.optimizer), square * square)
+    state = TrainingState(3, value, {}, moments, None if recipe.ema_decay is None else value)
+    new = next_state(state, gradient, 12.0, recipe, 0.003)
+    arrays = (new.model, *new.moments.values(), *(() if new.average is None else (new.average,)))
+    return [np.asarray(each) for each in arrays]
 
 
 _COMPILED: Mapping[str, Entry] = MappingProxyType({**_elementwise(), **_reductions(), **_contractions()})
-_EAGER: Mapping[str, Entry] = MappingProxyType(_update())
 
 _QUICK = ("exp", "log", "tanh", "erf", "sqrt", "sum of all", "softmax", "matrix product", "convolution")

@@ -15,8 +15,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from reprise_trainer.backends.interface import Recipe
+from reprise_trainer.backends.state_tensors import TrainingState, moments_of
 from reprise_trainer.backends.torch_trace import OperationsSeen
-from reprise_trainer.numerics.inputs import indices, kept, positive, spread
+from reprise_trainer.backends.torch_update import next_state
+from reprise_trainer.numerics.inputs import RECIPES, indices, kept, positive, spread
 
 Operation = Callable[[], tuple[Tensor, ...]]
 
@@ -187,6 +190,17 @@ def _attention_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     return scores.masked_fill(ahead, float("-inf")).softmax(-1) @ value
 
 
+def _update(recipe: Recipe) -> Operation:
+    def operation() -> tuple[Tensor, ...]:
+        value, gradient, square = (torch.from_numpy(spread(each, 40_000)) for each in ("value", "gradient", "square"))
+        moments = dict.fromkeys(moments_of(recipe.optimizer), square * square)
+        state = TrainingState(3, value, {}, moments, None if recipe.ema_decay is None else value)
+        new = next_state(state, gradient, 12.0, recipe, 0.003)
+        return (new.model, *new.moments.values(), *(() if new.average is None else (new.average,)))
+
+    return operation
+
+
 def _generators() -> dict[str, Operation]:
     """The framework's own generator: user models draw their dropout from it."""
     return {
@@ -197,6 +211,12 @@ def _generators() -> dict[str, Operation]:
 
 
 _OPERATIONS: Mapping[str, Operation] = MappingProxyType(
-    {**_elementwise(), **_reductions(), **_contractions(), **_generators()}
+    {
+        **_elementwise(),
+        **_reductions(),
+        **_contractions(),
+        **_generators(),
+        **{name: _update(recipe) for name, recipe in RECIPES.items()},
+    }
 )
 """Name → what is computed. Names are the keys of the committed table."""
