@@ -153,7 +153,8 @@ def test_what_is_not_a_bundle_is_refused(data: bytes) -> None:
     "statement",
     [
         [],
-        {"_type": "https://in-toto.io/Statement/v0.1"},
+        {"_type": "https://in-toto.io/Statement/v0.2"},
+        {"_type": ["https://in-toto.io/Statement/v1"]},
         {"_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "subject": []},
         {"_type": "https://in-toto.io/Statement/v1", "predicateType": "x", "subject": [{"digest": {"sha1": "aa"}}]},
         {

@@ -25,6 +25,8 @@ from reprise_trainer.identity.strict_json import parse_json
 BUNDLE_TYPE = "application/vnd.dev.sigstore.bundle.v0.3+json"
 PAYLOAD_TYPE = "application/vnd.in-toto+json"
 STATEMENT_TYPE = "https://in-toto.io/Statement/v1"
+_READ_TYPES = (STATEMENT_TYPE, "https://in-toto.io/Statement/v0.1")
+"""Version 0.1 has the same fields with the same meaning; `cosign attest` 3.1 still writes it."""
 
 IMAGE_SIGNATURE = "https://sigstore.dev/cosign/sign/v1"
 """Predicate type of an image signature: the one that cosign 3 writes and reads."""
@@ -224,7 +226,7 @@ def _require_p256(key: ec.EllipticCurvePublicKey) -> ec.EllipticCurvePublicKey:
 
 
 def read_statement(payload: bytes, key_name: str) -> VerifiedStatement:
-    """The in-toto v1 statement in bytes whose signature the caller has verified.
+    """The in-toto statement (v1, or v0.1 as others write it) in bytes whose signature the caller has verified.
 
     Fields that the spec does not know are left alone, as it asks.
 
@@ -236,7 +238,7 @@ def read_statement(payload: bytes, key_name: str) -> VerifiedStatement:
         InputError: it is not such a statement.
     """
     statement = parse_json(payload, "statement", size_limit=SIZE_LIMIT)
-    if not isinstance(statement, dict) or statement.get("_type") != STATEMENT_TYPE:
+    if not isinstance(statement, dict) or statement.get("_type") not in _READ_TYPES:
         found = statement.get("_type") if isinstance(statement, dict) else type(statement).__name__
         raise InputError(f"the signed payload is not an in-toto v1 statement: _type is {found!r}")
     subjects, predicate = statement.get("subject"), statement.get("predicate", {})
