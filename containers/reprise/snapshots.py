@@ -16,7 +16,7 @@ from reprise.lock.model import Artifact
 from reprise.store import Store
 from reprise.store.layout import TITLE
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.config.data import DataRules, ImagesSection, MadeData, StoreSection, TableSection, places
+from reprise_trainer.config.data import DataRules, ImagesSection, Loading, MadeData, StoreSection, TableSection, places
 from reprise_trainer.data.croissant import FILE_NAME as CROISSANT
 from reprise_trainer.data.croissant import croissant_json
 from reprise_trainer.data.snapshot import DOCUMENT, decode_snapshot, open_snapshot
@@ -71,7 +71,7 @@ def prepare_snapshot(data: MadeData | StoreSection, store: Store) -> StoredSnaps
     parent = store.cache / "snapshots"
     if not isinstance(data, DataRules):
         return stored_snapshot(data.snapshot, store)
-    identity = json.dumps([INGEST, data.model_dump(mode="json")], sort_keys=True)
+    identity = json.dumps([INGEST, data.model_dump(mode="json", exclude=set(Loading.model_fields))], sort_keys=True)
     known = parent / f"{data.name}-{hashlib.sha256(identity.encode()).hexdigest()}"
     if known.exists():
         digest = known.read_text()

@@ -35,7 +35,26 @@ class Place(Section):
         return self
 
 
-class DataRules(Section):
+class AugmentSection(Section):
+    """`[data.augment]`: what is drawn anew for each training record in each epoch."""
+
+    field: FieldName = Field(default="image", description="The field of images that is changed.")
+    shift: int = Field(default=0, ge=0, le=256, description="Largest shift along either axis, in pixels.")
+    flip: bool = Field(default=False, description="Whether half of the images are mirrored, left to right.")
+
+
+class Loading(Section):
+    """How training reads the snapshot; no part of what the snapshot is."""
+
+    order: Literal["auto", "whole", "windows"] = Field(
+        default="auto",
+        description="How far records are permuted: all, or in windows that are read in turn (`auto`: from 8 GiB on).",
+    )
+    workers: int = Field(default=1, ge=0, le=64, description="Threads that make batches ahead; never changes a bit.")
+    augment: AugmentSection | None = Field(default=None, description="Random changes of images; a table of its own.")
+
+
+class DataRules(Loading):
     """What every kind of data has: names, rights, and what is refused."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9._-]{0,63}$", description="Name of the data set, for people.")
@@ -128,7 +147,7 @@ class ImagesSection(DataRules):
     )
 
 
-class StoreSection(Section):
+class StoreSection(Loading):
     """A snapshot that the store holds already."""
 
     kind: Literal["store"] = Field(description="Which reader makes the snapshot.")

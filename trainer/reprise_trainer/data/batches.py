@@ -6,17 +6,31 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from reprise_trainer.canonical import canonical_json
-from reprise_trainer.data.order import Indices, records_at
-from reprise_trainer.data.snapshot import OpenSnapshot, RecordField, Shard
+from reprise_trainer.data.augment import Augmentation
+from reprise_trainer.data.order import Indices, Order
+from reprise_trainer.data.snapshot import OpenSnapshot, RecordField, Shard, Snapshot
+from reprise_trainer.errors import InputError
 
 Fields = Mapping[str, NDArray[np.generic]]
 """Field name → array of shape (records, *field shape)."""
+
+OrderKind = Literal["auto", "whole", "windows"]
+
+LARGE = 8 << 30
+"""Bytes of a split from which on its order has two levels: what machines hold in memory without a thought."""
+
+CHUNK_BYTES = 1 << 20
+"""Bytes read together, about: a disk or a registry gives its full speed for them."""
+
+WINDOW_CHUNKS = 128
+"""Chunks whose records are permuted among each other: 128 MiB, which any machine keeps in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,22 +59,61 @@ class Batches:
         split: which split.
         seed: the run's seed; it keys the order.
         batch_size: records a batch; batches may straddle epochs, so every batch has this many.
+        order: `whole` permutes all records among each other, `windows` in two levels, so that reading stays
+            sequential; `auto` takes windows where the split's shards have more than `LARGE` bytes.
+        augmentation: what is drawn anew for each record and epoch; None changes nothing.
     """
 
-    def __init__(self, source: OpenSnapshot, split: str, *, seed: int, batch_size: int) -> None:
+    def __init__(
+        self,
+        source: OpenSnapshot,
+        split: str,
+        *,
+        seed: int,
+        batch_size: int,
+        order: OrderKind = "auto",
+        augmentation: Augmentation | None = None,
+    ) -> None:
         self.records = source.snapshot.split(split).records
         self.batch_size = batch_size
-        self._seed = seed
+        self._order = make_order(source.snapshot, split, seed, order)
         self._columns = open_columns(source, split)
-        self._scope = canonical_json({"batch": 1, "snapshot": source.digest, "split": split}) + b"\n"
+        self._augmentation = augmentation
+        scope: dict[str, Any] = {"batch": 1, "snapshot": source.digest, "split": split}
+        if augmentation is not None:
+            _require_image(source.snapshot.field(augmentation.field))
+            scope |= {"augmentation": augmentation.as_json(), "seed": seed}
+        self._scope = canonical_json(scope) + b"\n"
 
     def batch(self, step: int) -> Batch:
         """The batch of `step` (0, 1, …): positions step * B to (step + 1) * B - 1 of the endless stream."""
-        records = records_at(self._seed, self.records, step * self.batch_size, self.batch_size)
-        # The snapshot's digest names every byte and was checked, so naming the records names their content.
-        digest = hashlib.sha256(self._scope + records.astype("<i8").tobytes()).hexdigest()
+        start = step * self.batch_size
+        records = self._order.records_at(start, self.batch_size)
         fields = {name: column.take(records) for name, column in self._columns.items()}
-        return Batch(step, records, fields, digest)
+        # The snapshot's digest names every byte and was checked, so naming the records names their content.
+        named = records.astype("<i8").tobytes()
+        if self._augmentation is not None:
+            epochs = np.arange(start, start + self.batch_size, dtype=np.int64) // self.records
+            field = self._augmentation.field
+            fields[field] = self._augmentation.apply(fields[field], self._order.seed, epochs, records)
+            named += epochs.astype("<i8").tobytes()
+        return Batch(step, records, fields, hashlib.sha256(self._scope + named).hexdigest())
+
+
+def make_order(snapshot: Snapshot, split: str, seed: int, kind: OrderKind = "auto") -> Order:
+    """The order of a split's records; see `Batches`. A pure function of the snapshot and the seed."""
+    found = snapshot.split(split)
+    size = sum(shard.size for shard in found.shards)
+    if kind == "whole" or (kind == "auto" and size <= LARGE):
+        return Order(seed, found.records)
+    # A power of two, as the records of a shard are: a chunk never lies in two files.
+    chunk = 1 << max(0, (CHUNK_BYTES * found.records // size).bit_length() - 1)
+    return Order(seed, found.records, chunk, WINDOW_CHUNKS)
+
+
+def _require_image(field: RecordField) -> None:
+    if len(field.shape) not in (2, 3):
+        raise InputError(f"data.augment: field {field.name!r} has shape {field.shape}, which is no image's")
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from typing import Any
 
 from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State
 from reprise_trainer.data.batches import Batch, Batches
+from reprise_trainer.data.prefetch import prefetched
 from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.training.checkpoint import CHECKPOINTS, write_checkpoint
 from reprise_trainer.training.ledger import gradient_digest
@@ -50,19 +51,20 @@ def first_state(plan: Plan, backend: Backend) -> State:
 
 
 def steps(
-    plan: Plan, backend: Backend, batches: Batches, state: State, first: int, *, workers: int = 1
+    plan: Plan, backend: Backend, batches: Batches, state: State, first: int, *, workers: int = 1, loaders: int = 0
 ) -> Iterator[Step]:
     """Train from `state`, which is the state after `first` steps, to the end of the plan.
 
     A step depends on nothing but the state before it and its number: so a run can go on from any checkpoint, and a
-    segment between two checkpoints can be replayed alone. `workers` threads compute shards; how many never matters.
+    segment between two checkpoints can be replayed alone. `workers` threads compute shards, `loaders` make
+    batches ahead; how many never matters.
 
     Raises:
         InputError: the loss is not a finite number any more.
     """
     with ThreadPoolExecutor(workers) as pool:
-        for number in range(first, plan.steps):
-            batch = batches.batch(number)
+        for batch in prefetched(batches.batch, range(first, plan.steps), loaders):
+            number = batch.step
 
             # Each logical shard alone, at one fixed shape; whichever worker computes it, its sums are the same.
             compute = partial(_shard_sums, plan, backend, state, batch)
@@ -97,12 +99,13 @@ def train(
     emit: Emit,
     *,
     workers: int = 1,
+    loaders: int = 0,
     stop: Stop | None = None,
 ) -> Trained:
     """Train by `plan` from where the run begins to its last step.
 
     Args:
-        plan, backend, batches, workers: see `steps`.
+        plan, backend, batches, workers, loaders: see `steps`.
         beginning: its ledger gets one line a step and one a regular checkpoint.
         output: checkpoints go to its folder `checkpoints`.
         emit: called with an event a step and one a checkpoint.
@@ -118,7 +121,7 @@ def train(
     state = backend.load(first.tensors) if first else first_state(plan, backend)
     digest = first.digest if first else ""
     checkpoints = list(beginning.checkpoints)
-    for step in steps(plan, backend, batches, state, beginning.step, workers=workers):
+    for step in steps(plan, backend, batches, state, beginning.step, workers=workers, loaders=loaders):
         ledger.add_step(step.number, loss=step.loss, batch=step.batch, gradient=step.gradient)
         _require_seen(beginning, step.number, ledger.head)
         state, done = step.state, step.number + 1

@@ -11,6 +11,8 @@ from reprise_trainer.config.data import MadeData, StoreSection, places
 from reprise_trainer.config.model import CnnSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.read import RunConfig
+from reprise_trainer.data.augment import Augmentation
+from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
 from reprise_trainer.errors import RefusedError, SystemFailureError
 
@@ -55,6 +57,23 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         rate_falls=config.train.optimizer.schedule == "linear",
         model=_model(config, source.snapshot),
         recipe=Recipe(_optimizer(config.train.optimizer)),
+    )
+
+
+def open_batches(data: MadeData | StoreSection, source: OpenSnapshot, plan: Plan) -> Batches:
+    """The batches that a run trains on.
+
+    Raises:
+        InputError: the field to be augmented is not there, or no image.
+    """
+    augment = data.augment
+    return Batches(
+        source,
+        TRAIN_SPLIT,
+        seed=plan.seed,
+        batch_size=plan.batch_size,
+        order=data.order,
+        augmentation=Augmentation(augment.field, augment.shift, augment.flip) if augment else None,
     )
 
 

@@ -8,7 +8,6 @@ from typing import Any
 
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
-from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
@@ -17,7 +16,7 @@ from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.loop import Emit, Trained, available_workers, first_state, train
-from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan
+from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.stop import Stop
@@ -82,13 +81,16 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
     workers = available_workers(plan.shards, config.run.threads)
-    batches = Batches(source, TRAIN_SPLIT, seed=plan.seed, batch_size=plan.batch_size)
+    batches = open_batches(config.data, source, plan)
     profile = PROFILES[config.run.profile]
     proof = prove_run(profile, config.run.threads, plan, backend, first_state(plan, backend), batches)
     emit({"event": "checked", "message": proof.line()})
     with attempt(request.output, step=beginning.step, workers=workers) as log:
         noting = _noting_steps(emit, log)
-        trained = train(plan, backend, batches, beginning, request.output, noting, workers=workers, stop=stop)
+        loaders = config.data.workers
+        trained = train(
+            plan, backend, batches, beginning, request.output, noting, workers=workers, loaders=loaders, stop=stop
+        )
         ledger = beginning.ledger
         ledger.close()
         evaluation = judge(config.evaluate, source, backend, trained.state, trained_on=TRAIN_SPLIT)
