@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
+from keyless_signing import BUILDER, root_of, signer
 from oci_registry import Fault
+from private_sigstore import private_sigstore
 
+from reprise.host import obtain_image
 from reprise.registry.checked_pull import REFERRER_LIMIT
 from reprise.trust.keys import make_key
 from reprise.trust.sign import attach_bundle, sign_image, stored_bundles
@@ -15,6 +19,7 @@ from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE, IMAGE_SIGNATURE
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
+from reprise_trainer.identity.policy import Policy, SignerIdentity
 
 from .conftest import Site
 
@@ -177,3 +182,19 @@ def test_a_pull_that_breaks_off_goes_on_where_it_stopped(site: Site, monkeypatch
     site.registry.faults = [Fault("GET", noise, times=1, drop=100)]
     assert site.obtain(reference).digest == digest
     site.host.check(noise)
+
+
+def test_under_a_keyless_policy_an_image_comes_whole_or_not_at_all(site: Site) -> None:
+    with private_sigstore() as sigstore:
+        digest = site.make(signed=False)
+        sign_image(site.origin, digest, "small", signer(sigstore))
+    reference, root = site.push(digest), root_of(sigstore)
+    policy = Policy((), identities=(SignerIdentity(sigstore.provider.url, BUILDER),), trusted_root=sha256_digest(root))
+    for refusing in (policy, replace(policy, root=root, identities=(SignerIdentity(sigstore.provider.url, "x"),))):
+        with pytest.raises(DoesNotHoldError):
+            obtain_image(reference, site.host, refusing)
+        assert site.is_untouched() and site.asked_for(site.layers(digest)) == []
+    assert obtain_image(reference, site.host, replace(policy, root=root)).digest == digest
+    site.registry.asked.clear()
+    assert obtain_image(f"{reference}@{digest}", site.host, replace(policy, root=root)).pulled is None
+    assert site.registry.asked == []
