@@ -67,6 +67,7 @@ def command(
     from reprise.cli.output import print_json, print_rows
     from reprise.registry.reference import parse_repository
     from reprise.store import Store
+    from reprise.trust.keyless_signer import KeylessSigner
     from reprise_trainer.errors import InputError
 
     if not keyless and (identity_token or trust_config):
@@ -82,6 +83,8 @@ def command(
     signed = sign_all(opened, digest, name, signer, builder or LOCAL_BUILDER, places)
     for warning in signed.left_out:
         print(f"warning: {warning}", file=sys.stderr)
+    if keyless and isinstance(signer, KeylessSigner) and signer.unlogged:
+        print(f"warning: {signer.unlogged} without the log's entry; `reprise witness` adds it", file=sys.stderr)
     document = {"image": digest, "identity" if keyless else "key": signer.identity, **signed.referrers}
     print_json(document) if as_json else print_rows(document.items())
 

@@ -19,6 +19,7 @@ from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, SystemFailureError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE, PAYLOAD_TYPE, SIZE_LIMIT, VerifiedStatement, read_statement
 from reprise_trainer.identity.policy import SignerIdentity
+from reprise_trainer.identity.statements import WITNESS_HINT
 from reprise_trainer.identity.strict_json import parse_json
 
 if TYPE_CHECKING:
@@ -207,6 +208,9 @@ def read_keyless_bundle(data: bytes) -> Bundle:
     document: Any = parse_json(data, "bundle", size_limit=SIZE_LIMIT)
     if not isinstance(document, dict) or document.get("mediaType") != BUNDLE_TYPE:
         raise InputError(f"not a Sigstore bundle v0.3: expected an object with the media type {BUNDLE_TYPE!r}")
+    material = document.get("verificationMaterial")
+    if isinstance(material, dict) and "certificate" in material and not material.get("tlogEntries"):
+        raise InputError(f"a certificate's bundle has no entry in a log; {WITNESS_HINT}")
     with_sigstore()
     from sigstore.models import Bundle
 

@@ -3,16 +3,26 @@ into a transparency log (sigstore-python, extra `keyless`)."""
 
 from __future__ import annotations
 
+import base64
+import json
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn, cast
 
-from reprise.trust.keyless import CertificateJudge, one_line, with_sigstore
+from cryptography import x509
+from cryptography.hazmat.primitives import serialization
+
+from reprise.trust.keyless import one_line, with_sigstore
+from reprise.trust.proofs import SigstoreProofs
+from reprise.trust.witness import Witnesses, Witnessing
+from reprise.trust.witness_services import services_of
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import InputError, NotFoundError, UnavailableError
-from reprise_trainer.identity.bundle import VerifiedStatement
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, VerifiedStatement
 
 if TYPE_CHECKING:
+    from sigstore._internal.rekor import RekorLogSubmitter
     from sigstore.models import ClientTrustConfig
     from sigstore.sign import Signer as CertificateSigner
 
@@ -25,7 +35,9 @@ class KeylessSigner:
     """Signs with a certificate that Sigstore's authority gives for an identity token.
 
     The certificate is asked for at the first signature and serves all signatures of this signer. Each signature is a
-    new event with a time in the log: signing once more adds one.
+    new event with a time in the log: signing once more adds one. When the log does not answer and a time stamper does,
+    the signature is kept without its entry (`unlogged` counts them): the stamp proves that the certificate was good, so
+    `reprise witness` can add the entry later.
     """
 
     def __init__(self, config: ClientTrustConfig, token: Callable[[], str]) -> None:
@@ -37,6 +49,8 @@ class KeylessSigner:
         self._config, self._token = config, token
         self._signer: CertificateSigner | None = None
         self._identity = ""
+        self._captured = _CapturingLog()
+        self.unlogged = 0
 
     @property
     def identity(self) -> str:
@@ -48,22 +62,30 @@ class KeylessSigner:
 
         Raises:
             InputError: the token is not one that Sigstore takes.
-            UnavailableError: authority, log or time stamper did not answer, or what they gave does not verify.
+            UnavailableError: authority or log and time stamper did not answer, or what they gave does not verify.
         """
         from sigstore.dsse import Statement
-        from sigstore.verify import Verifier
 
-        judge = CertificateJudge(None)
         try:
             signer = self._certified()
-            bundle = signer.sign_dsse(Statement(canonical_json(dict(statement))))
-            Verifier(trusted_root=self._config.trusted_root).verify_dsse(bundle, judge)
+            with suppress(_CapturedError):
+                signer.sign_dsse(Statement(canonical_json(dict(statement))))
+            done = self._witnessed(self._captured.bundle())
         except InputError:
             raise
         except Exception as error:  # of requests, of the services' answers, of sigstore: it gives many kinds
             raise UnavailableError(f"signing with Sigstore failed: {one_line(error)}", hint=_RETRY) from error
-        self._identity = judge.name
-        return bundle.to_json().encode()
+        self._identity = done.by
+        self.unlogged += done.log != "added"
+        return done.bundle
+
+    def _witnessed(self, bundle: bytes) -> Witnessing:
+        """A bundle with time stamps and log entry; without the entry where only the log does not answer."""
+        proofs = SigstoreProofs.of(self._config.trusted_root)
+        done = Witnesses(services_of(self._config), proofs).witness_fresh(bundle)
+        if done.log != "added" and done.time != "added":
+            raise UnavailableError(done.why)
+        return done
 
     def read(self, bundle: bytes) -> VerifiedStatement | None:
         """None: a signature of before says when it was made, and so does not stand for one of now."""
@@ -78,8 +100,42 @@ class KeylessSigner:
                 token = IdentityToken(self._token())
             except IdentityError as error:
                 raise InputError(f"the identity token is not one that Sigstore takes: {error}") from error
-            self._signer = Signer(token, SigningContext.from_trust_config(self._config))
+            authority, root = self._config.signing_config.get_fulcio(), self._config.trusted_root
+            log = cast("RekorLogSubmitter", self._captured)
+            self._signer = Signer(token, SigningContext(fulcio=authority, rekor=log, trusted_root=root))
         return self._signer
+
+
+class _CapturedError(Exception):
+    """Ends sigstore's signing where it would ask the log: it would ask once, and wait without an end."""
+
+
+class _CapturingLog:
+    """Stands in sigstore's signer for the log (a RekorLogSubmitter), and keeps what was signed."""
+
+    def __init__(self) -> None:
+        self._asked: tuple[Any, x509.Certificate] | None = None
+
+    def _build_dsse_request(self, envelope: Any, certificate: x509.Certificate) -> dict[str, Any]:
+        self._asked = (envelope, certificate)
+        return {}
+
+    def create_entry(self, request: dict[str, Any]) -> NoReturn:
+        raise _CapturedError
+
+    def bundle(self) -> bytes:
+        """What was signed last, as a bundle without log entry and time."""
+        if self._asked is None:
+            raise UnavailableError("nothing was signed")
+        (envelope, certificate), self._asked = self._asked, None
+        raw = base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
+        return canonical_json(
+            {
+                "mediaType": BUNDLE_TYPE,
+                "verificationMaterial": {"certificate": {"rawBytes": raw}},
+                "dsseEnvelope": json.loads(envelope.to_json()),
+            }
+        )
 
 
 def read_trust_config(path: Path | None) -> ClientTrustConfig:

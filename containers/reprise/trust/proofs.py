@@ -92,6 +92,10 @@ class SigstoreProofs:
         """Raises, as `certified` does, unless all of a bundle with a certificate holds, whoever signed it."""
         verified_payload(read_keyless_bundle(bundle), self._trusted, CertificateJudge(None))
 
+    def require_stamps(self, stamps: list[Any], signature: bytes) -> None:
+        """Raises DoesNotHoldError unless time stampers of the root made each of these stamps for a signature."""
+        self._stamped(stamps, signature)
+
     def witnessed(self, bundle: bytes, key: ec.EllipticCurvePublicKey) -> Witnessed:
         """What logs and time stampers prove about a bundle that a key signed.
 

@@ -82,15 +82,28 @@ class Witnesses:
             done = self._add_time(done, envelope, verifier)
         return done if entries else self._add_log(done, envelope, verifier)
 
+    def witness_fresh(self, bundle: bytes) -> Witnessing:
+        """As `witness`, for what a certificate signed just now: a stamp still proves that it was good."""
+        certificate = read_certificate(bundle)
+        envelope, by = open_bundle(bundle, certificates=True), "{} ({})".format(*certificate_identity(certificate))
+        kind = read_statement(envelope.payload, by).predicate_type
+        stamped = self._ask_time(Witnessing(by, kind, "lacking", "not offered", "", bundle), envelope, certificate)
+        return self._add_log(stamped, envelope, certificate)
+
     def _add_time(self, done: Witnessing, envelope: Envelope, verifier: Verifier) -> Witnessing:
-        if not self.services.stampers or not isinstance(verifier, ec.EllipticCurvePublicKey):
+        if not isinstance(verifier, ec.EllipticCurvePublicKey):
             return replace(done, time="not offered")  # a certificate is over by now: a stamp of today breaks its bundle
+        return self._ask_time(done, envelope, verifier)
+
+    def _ask_time(self, done: Witnessing, envelope: Envelope, verifier: Verifier) -> Witnessing:
+        if not self.services.stampers:
+            return replace(done, time="not offered")
         if not self.ask:
             return replace(done, time="lacking")
         try:
             stamps = [self.services.time_stamp(each, envelope.signature) for each in self.services.stampers]
             new = _with(done.bundle, "timestampVerificationData", {"rfc3161Timestamps": stamps})
-            self._check(new, verifier)
+            self.proofs.require_stamps(stamps, envelope.signature)
         except RepriseError as error:
             return replace(done, time="failed", why=error.message)
         return replace(done, time="added", bundle=new)
@@ -99,11 +112,27 @@ class Witnesses:
         if not self.ask:
             return replace(done, log="lacking")
         try:
-            new = _with(done.bundle, "tlogEntries", [self.services.log_entry(envelope, verifier)])
-            self._check(new, verifier)
+            new = self._with_entry(done.bundle, self.services.log_entry(envelope, verifier), verifier)
         except RepriseError as error:
             return replace(done, log="failed", why="; ".join(filter(None, (done.why, error.message))))
         return replace(done, log="added", bundle=new)
+
+    def _with_entry(self, bundle: bytes, entry: dict[str, Any], verifier: Verifier) -> bytes:
+        """A bundle with its log entry, checked.
+
+        A log's time past a certificate's end would spoil the bundle. Without the log's promise of that time, the stamp
+        that is there decides when the certificate was used.
+        """
+        new = _with(bundle, "tlogEntries", [entry])
+        try:
+            self._check(new, verifier)
+        except RepriseError:
+            if isinstance(verifier, ec.EllipticCurvePublicKey) or not read_material(bundle)[1]:
+                raise
+            untimed = {name: entry[name] for name in entry.keys() - {"inclusionPromise", "integratedTime"}}
+            new = _with(bundle, "tlogEntries", [untimed])
+            self._check(new, verifier)
+        return new
 
     def _check(self, bundle: bytes, verifier: Verifier) -> None:
         """Raises DoesNotHoldError where a bundle holds what the trusted root does not vouch for."""

@@ -86,19 +86,21 @@ class WitnessServices:
 
     def _ask(self, url: str, **question: Any) -> bytes:
         answers: list[bytes] = []
-        session = open_session()
 
         def once() -> None:
             answer = session.post(url, timeout=self.timeout, allow_redirects=False, stream=True, **question)
+            body = _body(answer)
             refuse_busy(answer)
             if answer.status_code == 409 and (place := answer.headers.get("Location")):  # it is there already
                 answer = session.get(urljoin(url, place), timeout=self.timeout, allow_redirects=False, stream=True)
+                body = _body(answer)
             if answer.status_code != 201:
                 refuse_bad_status(answer)
-            answers.append(_body(answer))
+            answers.append(body)
 
         try:
-            persistently(once, lambda: 0, time.sleep)
+            with open_session() as session:
+                persistently(once, lambda: 0, time.sleep)
         except NoAnswerError as error:
             hint = "What is signed stays signed; run the command again later."
             raise UnavailableError(f"{url} gives no answer: {error}", hint=hint) from error
