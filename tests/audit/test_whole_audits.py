@@ -53,10 +53,11 @@ hidden = [8]
 [train]
 steps = 6
 batch_size = 64
-checkpoint_every = 3
 [train.optimizer]
 kind = "sgd"
 lr = 0.1
+[checkpoint]
+every = 3
 """
 
 

@@ -35,7 +35,7 @@ def trains(project: Project, launcher: Launcher, tmp_path: Path) -> Trains:
 
     def run(name: str, *changes: tuple[str, str], who: Launcher = launcher) -> RunResult:
         text = EXAMPLE.read_text()
-        for old, new in (("epochs = 2", "steps = 30"), ("checkpoint_every = 235", "checkpoint_every = 20"), *changes):
+        for old, new in (("epochs = 2", "steps = 30"), ("every = 235", "every = 20"), *changes):
             assert old in text, old
             text = text.replace(old, new)
         config = tmp_path / f"{name}.toml"

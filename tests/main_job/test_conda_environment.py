@@ -98,9 +98,7 @@ def test_a_run_in_it_has_the_same_bits_twice_and_measures_itself(conda_project: 
     launcher = Launcher(conda_project.store, key, own_policy(key.public_key()))
     text = EXAMPLE.read_text().replace('environment = "torch-cpu"', f'environment = "{NAME}"')
     config = tmp_path / "run.toml"
-    config.write_text(
-        text.replace("epochs = 2", "steps = 20").replace("checkpoint_every = 235", "checkpoint_every = 20")
-    )
+    config.write_text(text.replace("epochs = 2", "steps = 20").replace("every = 235", "every = 20"))
     first, second = (
         train(config, launcher, conda_project.project, output=tmp_path / name) for name in ("first", "second")
     )

@@ -45,7 +45,7 @@ def short_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The example's configuration cut down to 30 steps."""
     config = tmp_path_factory.mktemp("config") / "short.toml"
     text = EXAMPLE.read_text()
-    for old, new in (("epochs = 2", "steps = 30"), ("checkpoint_every = 235", "checkpoint_every = 20")):
+    for old, new in (("epochs = 2", "steps = 30"), ("every = 235", "every = 20")):
         assert old in text
         text = text.replace(old, new)
     config.write_text(text)

@@ -51,13 +51,15 @@ dropout = 0.1
 epochs = 3
 batch_size = 32
 shards = 4
-checkpoint_every = 10
 
 [train.optimizer]
 kind = "adamw"
 lr = 0.01
 schedule = "linear"
 weight_decay = 0.01
+
+[checkpoint]
+every = 10
 
 [evaluate]
 batch_size = 50

@@ -36,11 +36,13 @@ dropout = 0.1
 steps = 12
 batch_size = 16
 shards = 4
-checkpoint_every = 4
 
 [train.optimizer]
 kind = "adamw"
 lr = 0.01
+
+[checkpoint]
+every = 4
 
 [evaluate]
 batch_size = 35
@@ -137,10 +139,13 @@ def files_that_count(output: Path) -> dict[str, bytes]:
 
 
 def at_step(step: int, signal_number: int) -> Callable[[dict[str, Any], int], None]:
-    """Sends a signal when the event of `step` comes."""
+    """Sends a signal once `step` steps are done and the regular checkpoint before has landed, which may take longer."""
+    waits_for = {("step", step), ("checkpoint", (step - 1) // EVERY * EVERY)} - {("checkpoint", 0)}
 
     def on_event(event: dict[str, Any], pid: int) -> None:
-        if event.get("event") == "step" and event["step"] == step:
-            os.kill(pid, signal_number)
+        if (event.get("event"), event.get("step")) in waits_for:
+            waits_for.remove((event["event"], event["step"]))
+            if not waits_for:
+                os.kill(pid, signal_number)
 
     return on_event

@@ -87,7 +87,7 @@ def test_any_number_of_workers_gives_the_same_bits(name: str, workers: int, batc
     alone, together = (
         list(steps(asked, backend, batches, first_state(asked, backend), 0, workers=count)) for count in (1, workers)
     )
-    assert [(s.loss, s.gradient) for s in together] == [(s.loss, s.gradient) for s in alone]
+    assert [step.reading.read() for step in together] == [step.reading.read() for step in alone]
     assert state_digest(backend.export(together[-1].state)) == state_digest(backend.export(alone[-1].state))
 
 
@@ -168,9 +168,7 @@ def test_going_on_from_a_loaded_state_gives_the_same_bits(
         saved = {each: value.copy() for each, value in backend.export(whole[middle - 1].state).items()}
         fresh = backend_of(name, model, optimizer)
         rest = list(steps(asked, fresh, batches, fresh.load(saved), middle))
-        assert [(s.number, s.loss, s.batch, s.gradient) for s in rest] == [
-            (s.number, s.loss, s.batch, s.gradient) for s in whole[middle:]
-        ]
+        assert [step.reading.read() for step in rest] == [step.reading.read() for step in whole[middle:]]
         assert state_digest(fresh.export(rest[-1].state)) == state_digest(backend.export(whole[-1].state))
 
 

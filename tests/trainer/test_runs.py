@@ -16,6 +16,7 @@ from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.numerics.profiles import MARKER
 from reprise_trainer.training.checkpoint import read_checkpoint
 from reprise_trainer.training.ledger import first_difference, read_ledger, verify_ledger
+from reprise_trainer.training.retention import MeanLosses
 
 STEPS = 29  # 3 epochs of 300 records in batches of 32, the last rounded up
 
@@ -58,6 +59,16 @@ def test_the_ledger_holds_a_line_a_step_and_a_checkpoint(reference: Path) -> Non
     for step, digest in found.checkpoints.items():
         assert read_checkpoint(reference / "checkpoints" / f"step-{step:08d}").digest == digest
     assert verify_ledger(ledger(reference), found.head) == found
+
+
+def test_old_checkpoints_go_and_the_ledger_still_names_them(run_once: RunOnce, reference: Path) -> None:
+    ran = run_once(CONFIG.replace("every = 10", "every = 10\nkeep_last = 1\nkeep_best = 1"))
+    assert ran.code == 0, ran.error
+    means = MeanLosses(read_ledger(ledger(ran.output)).lines).means
+    kept = {min(means, key=lambda step: means[step]), STEPS}
+    assert {path.name for path in (ran.output / "checkpoints").iterdir()} == {f"step-{step:08d}" for step in kept}
+    assert read_ledger(ledger(ran.output)).checkpoints == read_ledger(ledger(reference)).checkpoints
+    assert ran.result["state"] == state(reference)
 
 
 def test_another_seed_gives_other_bits_from_the_first_step_and_learns_too(run_once: RunOnce, reference: Path) -> None:
@@ -139,7 +150,7 @@ def test_a_killed_run_leaves_only_whole_checkpoints_and_hides_nothing(
     run_once: RunOnce, snapshot: OpenSnapshot, reference: Path, tmp_path: Path
 ) -> None:
     output = tmp_path / "killed"
-    frequent = CONFIG.replace("checkpoint_every = 10", "checkpoint_every = 1").replace("epochs = 3", "epochs = 30")
+    frequent = CONFIG.replace("every = 10", "every = 1").replace("epochs = 3", "epochs = 30")
     with subprocess.Popen(command(frequent, snapshot, output), env=environment(), stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
         for line in process.stdout:

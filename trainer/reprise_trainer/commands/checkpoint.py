@@ -1,4 +1,4 @@
-"""`reprise_trainer checkpoint`: check checkpoints, and compare two."""
+"""`reprise_trainer checkpoint`: check checkpoints, compare two, pin one."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ EXAMPLE = "example: reprise_trainer checkpoint diff one-run/checkpoints/step-000
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb's arguments."""
-    verb = verbs.add_parser("checkpoint", help="check checkpoints, compare two", epilog=EXAMPLE)
+    verb = verbs.add_parser("checkpoint", help="check checkpoints, compare two, pin one", epilog=EXAMPLE)
     actions = verb.add_subparsers(title="actions", metavar="ACTION", required=True)
 
     diff = actions.add_parser("diff", help="the tensors and elements in which two checkpoints differ", epilog=EXAMPLE)
@@ -24,6 +24,12 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify.add_argument("checkpoint", type=Path, metavar="FOLDER", help="a checkpoint's folder, or a run's")
     verify.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     verify.set_defaults(command=verify_command)
+
+    pin = actions.add_parser("pin", help="keep a checkpoint whatever the run's rule says: a point to roll back to")
+    pin.add_argument("checkpoint", type=Path, metavar="FOLDER", help="a checkpoint's folder")
+    pin.add_argument("--reason", default="", metavar="TEXT", help="why, for people")
+    pin.add_argument("--remove", action="store_true", help="leave it to the rule again")
+    pin.set_defaults(command=pin_command)
 
 
 def diff_command(chosen: argparse.Namespace) -> int:
@@ -58,3 +64,21 @@ def verify_command(chosen: argparse.Namespace) -> int:
         for message in damaged:
             print(f"damaged: {message}")
     return 1 if damaged else 0
+
+
+def pin_command(chosen: argparse.Namespace) -> int:
+    """Pin a checkpoint that holds, or remove its pin."""
+    from reprise_trainer.errors import NotFoundError
+    from reprise_trainer.training.checkpoint_find import folders_of
+    from reprise_trainer.training.retention import pin, unpin
+
+    folder: Path = chosen.checkpoint
+    if folders_of(folder) != [folder]:
+        raise NotFoundError(f"{folder}: several checkpoints; name the one to pin")
+    if chosen.remove:
+        unpin(folder)
+        print(f"{folder}: not pinned any more")
+    else:
+        pin(folder, chosen.reason)
+        print(f"{folder}: pinned")
+    return 0

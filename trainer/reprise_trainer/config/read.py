@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_args
 from pydantic import BaseModel, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from reprise_trainer.config.checkpoint import CheckpointSection
 from reprise_trainer.config.code import CodeSection
 from reprise_trainer.config.data import DataSection
 from reprise_trainer.config.evaluate import EvaluateSection
@@ -33,6 +34,7 @@ class RunConfig(Section):
     model: Annotated[CnnSection | MlpSection | OwnSection, Field(discriminator="kind")]
     train: TrainSection
     code: CodeSection | None = None
+    checkpoint: CheckpointSection = CheckpointSection()
     evaluate: EvaluateSection = EvaluateSection()
 
 

@@ -16,9 +16,6 @@ class TrainSection(Section):
     steps: int | None = Field(default=None, ge=1, description="Length of the run in steps; or give epochs.")
     batch_size: int = Field(ge=1, le=2**20, description="Records a step, over all logical shards.")
     shards: int = Field(default=1, ge=1, le=1024, description="Parts of a batch: a power of two that divides it.")
-    checkpoint_every: int | None = Field(
-        default=None, ge=1, description="Steps between checkpoints; one is made at the end."
-    )
     optimizer: Annotated[SgdSection | AdamWSection, Field(discriminator="kind")]
 
     @model_validator(mode="after")

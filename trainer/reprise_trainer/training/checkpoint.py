@@ -1,9 +1,9 @@
 """Checkpoints: one immutable state in a folder, `state.safetensors` and beside it `state.json`.
 
-The document holds the step, the state digest, a row of chunk hashes a tensor, and the aliases: names that share
-another one's tensor (tied weights), which the tensors' file must not hold twice. That file has no metadata block, whose
-order is random in the format's common writer. A checkpoint appears whole or not at all: it is written aside, forced to
-the disk, then renamed.
+The document holds the step, the state digest, a row of chunk hashes a tensor, and the aliases: second names that a
+model has for one tensor (tied weights), which is stored once. The tensors' file has no metadata block, whose order is
+random in the format's common writer. A checkpoint appears whole or not at all: it is written aside, forced to the disk,
+then renamed.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from numpy.typing import NDArray
@@ -23,7 +24,7 @@ from safetensors.numpy import load, save_file
 
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
-from reprise_trainer.training.checkpoint_document import describe, read_document, with_aliases
+from reprise_trainer.training.checkpoint_document import describe, read_document
 from reprise_trainer.training.state_digest import canonical_array, first_difference, rows_digest, tensor_rows
 
 TENSORS, DOCUMENT = "state.safetensors", "state.json"
@@ -37,14 +38,13 @@ Tensors = Mapping[str, NDArray[Any]]
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """A state read back and checked: finished steps, state digest (`sha256:<hex>`), tensors by name.
-
-    Aliases are among the tensors: there, names that share a tensor share one array.
-    """
+    """A state read back and checked: finished steps, state digest (`sha256:<hex>`), tensors by name; and second names
+    of some of them → the name that the tensor is stored under."""
 
     step: int
     digest: str
     tensors: Tensors
+    aliases: Mapping[str, str]
 
 
 def checkpoint_name(step: int) -> str:
@@ -52,16 +52,27 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
+def checkpoint_step(path: Path) -> int:
+    """The number of finished steps in a checkpoint's folder's name."""
+    return int(path.name.removeprefix("step-"))
+
+
 def write_checkpoint(
-    folder: Path, step: int, tensors: Tensors, *, before_name: Callable[[], None] = lambda: None
+    folder: Path,
+    step: int,
+    tensors: Tensors,
+    *,
+    aliases: Mapping[str, str] = MappingProxyType({}),
+    before_name: Callable[[Path], None] = lambda _: None,
 ) -> str:
     """Write the checkpoint after `step` steps into `folder/step-<8 digits>`; hash its tensors meanwhile.
 
     Args:
         folder: made where it is missing.
         step: finished steps.
-        tensors: the state; nothing may change it meanwhile. Arrays that share their memory are stored once.
-        before_name: called when all is on the disk, before the checkpoint takes its name.
+        tensors: the state; nothing may change it meanwhile.
+        aliases: second name → name in `tensors`, for the document alone.
+        before_name: called with the folder aside when all is on the disk, before the checkpoint takes its name.
 
     Returns:
         The state digest.
@@ -71,7 +82,7 @@ def write_checkpoint(
     """
     final = folder / checkpoint_name(step)
     aside = folder / f".{final.name}.partial"
-    stored, aliases = _without_aliases(tensors)
+    stored = {name: canonical_array(tensor) for name, tensor in tensors.items()}
     try:
         shutil.rmtree(aside, ignore_errors=True)
         aside.mkdir(parents=True)
@@ -80,7 +91,7 @@ def write_checkpoint(
             _write_tensors(aside / TENSORS, stored)
             document = describe(step, hashing.result(), aliases)
         write_durably(aside / DOCUMENT, document.encode())
-        before_name()
+        before_name(aside)
         aside.rename(final)
         sync_folder(folder)
     except OSError as error:
@@ -102,15 +113,14 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         tensors = load((folder / TENSORS).read_bytes())
     except (OSError, ValueError, KeyError, SafetensorError, InputError) as error:
         raise InputError(f"{folder}: not a checkpoint: {error}") from error
-    if rows_digest(with_aliases(document.stored, document.aliases)) != document.state:
+    if rows_digest(document.rows) != document.state:
         raise DoesNotHoldError(f"{folder / DOCUMENT}: the tensor list is not that of state {document.state}")
-    if difference := first_difference(document.stored, tensor_rows(tensors)):
+    if difference := first_difference(document.rows, tensor_rows(tensors)):
         raise DoesNotHoldError(f"{folder}: not state {document.state}: {difference}")
     if int(tensors.get("step", document.step)) != document.step:
         said = f"step {document.step}, the state is that after step {int(tensors['step'])}"
         raise DoesNotHoldError(f"{folder / DOCUMENT}: {said}")
-    every = tensors | {name: tensors[target] for name, target in document.aliases.items()}
-    return Checkpoint(document.step, document.state, every)
+    return Checkpoint(document.step, document.state, tensors, document.aliases)
 
 
 def checkpoint_folders(folder: Path) -> list[Path]:
@@ -150,18 +160,3 @@ def _write_tensors(path: Path, tensors: Tensors) -> None:
         ) from error
     with path.open("rb") as file:
         os.fsync(file.fileno())
-
-
-def _without_aliases(tensors: Tensors) -> tuple[dict[str, NDArray[Any]], dict[str, str]]:
-    """The tensors to store, and name → the first name, in order, that shares its memory."""
-    stored: dict[str, NDArray[Any]] = {}
-    aliases: dict[str, str] = {}
-    places: dict[tuple[object, ...], str] = {}
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        where = (tensor.ctypes.data, tensor.shape, tensor.strides, tensor.dtype.str)
-        if tensor.size > 0 and (first := places.setdefault(where, name)) != name:
-            aliases[name] = first
-        else:
-            stored[name] = canonical_array(tensor)
-    return stored, aliases

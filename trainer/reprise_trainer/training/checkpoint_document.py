@@ -28,7 +28,7 @@ class StoredRow(_Model):
 
 
 class Document(_Model):
-    """`aliases`: names that share another one's tensor, which is stored under that name alone."""
+    """`aliases`: second names of tensors → the name that each is stored under. They are not part of the state."""
 
     format: Literal[2] = FORMAT
     chunk: Literal[1048576] = CHUNK
@@ -38,8 +38,8 @@ class Document(_Model):
     aliases: dict[str, str]
 
     @property
-    def stored(self) -> tuple[Row, ...]:
-        """The rows of the stored tensors, sorted by name."""
+    def rows(self) -> tuple[Row, ...]:
+        """The rows of the state's tensors, sorted by name."""
         return tuple(Row(row.name, row.dtype, row.shape, row.chunks) for row in self.tensors)
 
     def encode(self) -> bytes:
@@ -47,11 +47,10 @@ class Document(_Model):
         return canonical_json(self.model_dump(mode="json"))
 
 
-def describe(step: int, stored: tuple[Row, ...], aliases: Mapping[str, str]) -> Document:
+def describe(step: int, rows: tuple[Row, ...], aliases: Mapping[str, str]) -> Document:
     """The document of the state after `step` steps with these tensors."""
-    rows = tuple(StoredRow(name=row.name, dtype=row.dtype, shape=row.shape, chunks=row.chunks) for row in stored)
-    digest = rows_digest(with_aliases(stored, aliases))
-    return Document(step=step, state=digest, tensors=rows, aliases=dict(aliases))
+    stored = tuple(StoredRow(name=row.name, dtype=row.dtype, shape=row.shape, chunks=row.chunks) for row in rows)
+    return Document(step=step, state=rows_digest(rows), tensors=stored, aliases=dict(aliases))
 
 
 def read_document(data: bytes) -> Document:
@@ -69,11 +68,3 @@ def read_document(data: bytes) -> Document:
     if any(name in names or target not in names for name, target in document.aliases.items()):
         raise InputError("aliases: a name is stored itself, or stands for a tensor that is not stored")
     return document
-
-
-def with_aliases(rows: tuple[Row, ...], aliases: Mapping[str, str]) -> tuple[Row, ...]:
-    """The rows of all names, sorted: an alias has its target's, under its own name."""
-    found = {row.name: row for row in rows}
-    for name, target in aliases.items():
-        found[name] = Row(name, found[target].dtype, found[target].shape, found[target].chunks)
-    return tuple(found[name] for name in sorted(found))

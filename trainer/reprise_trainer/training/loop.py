@@ -2,38 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State
 from reprise_trainer.data.batches import Batch, Batches
 from reprise_trainer.data.prefetch import prefetched
-from reprise_trainer.errors import DoesNotHoldError, InputError
-from reprise_trainer.training.checkpoint import CHECKPOINTS, write_checkpoint
-from reprise_trainer.training.ledger import gradient_digest
+from reprise_trainer.training.journal import Emit, Journal
 from reprise_trainer.training.plan import Plan
-from reprise_trainer.training.resume import Beginning, forget_interrupted, write_interrupted
+from reprise_trainer.training.reading import Reading
+from reprise_trainer.training.resume import Beginning, write_interrupted
 from reprise_trainer.training.stop import Stop, stopped
 from reprise_trainer.training.tree import tree_sum
-
-Emit = Callable[[dict[str, Any]], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A finished step: its mean loss, its batch's and its gradient's digests (bare hex), and the state after it."""
+    """A dispatched step: its number, the state after it, and what is still to be read."""
 
     number: int
-    loss: float
-    batch: str
-    gradient: str
     state: State
+    reading: Reading
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +50,7 @@ def steps(
 
     A step depends on nothing but the state before it and its number: so a run can go on from any checkpoint, and a
     segment between two checkpoints can be replayed alone. `workers` threads compute shards, `loaders` make
-    batches ahead; how many never matters.
-
-    Raises:
-        InputError: the loss is not a finite number any more.
+    batches ahead; how many never matters. Nothing here waits for a device: whoever reads a step's loss does.
     """
     with ThreadPoolExecutor(workers) as pool:
         for batch in prefetched(batches.batch, range(first, plan.steps), loaders):
@@ -74,10 +64,7 @@ def steps(
             sums = tree_sum(shards, backend.add)
             state = backend.apply(state, sums, plan.rate(number))
 
-            loss = backend.loss(sums).mean
-            if not math.isfinite(loss):
-                raise InputError(f"step {number}: the loss is {loss}", hint="A smaller learning rate (lr) often helps.")
-            yield Step(number, loss, batch.digest, gradient_digest(backend.gradient_sums(sums)), state)
+            yield Step(number, state, Reading(number, batch.digest, backend, sums))
 
 
 def _shard_sums(plan: Plan, backend: Backend, state: State, batch: Batch, index: int) -> ShardSums:
@@ -117,37 +104,19 @@ def train(
         StorageError: ledger or checkpoint can't be written.
         StoppedError: the run was asked to end, and left a checkpoint.
     """
-    first, ledger = beginning.checkpoint, beginning.ledger
+    first = beginning.checkpoint
     state = backend.load(first.tensors) if first else first_state(plan, backend)
-    digest = first.digest if first else ""
-    checkpoints = list(beginning.checkpoints)
-    for step in steps(plan, backend, batches, state, beginning.step, workers=workers, loaders=loaders):
-        ledger.add_step(step.number, loss=step.loss, batch=step.batch, gradient=step.gradient)
-        _require_seen(beginning, step.number, ledger.head)
-        state, done = step.state, step.number + 1
-        records = done * plan.batch_size
-        emit({"event": "step", "step": done, "steps": plan.steps, "loss": step.loss, "records": records})
-
-        if done % plan.checkpoint_every == 0 or done == plan.steps:
-            ledger.sync()  # so that no checkpoint stands whose steps are not in the ledger
-            digest = write_checkpoint(output / CHECKPOINTS, done, backend.export(state))
-            ledger.add_checkpoint(done, digest)
-            ledger.sync()
-            checkpoints.append((done, digest))
-            forget_interrupted(output)
-            emit({"event": "checkpoint", "step": done, "state": digest})
-        elif stop and stop.requested:
-            ledger.sync()
-            write_interrupted(output, done, backend.export(state))
-        if stop and stop.requested and done < plan.steps:
-            raise stopped(stop, done)
-    return Trained(state, digest, tuple(checkpoints))
-
-
-def _require_seen(beginning: Beginning, step: int, head: str) -> None:
-    seen = beginning.seen.get(step)
-    if seen not in (None, head.removeprefix("sha256:")):
-        raise DoesNotHoldError(
-            f"step {step} gives other bits here than before the run was interrupted",
-            hint="Is this another CPU than before, or one that the profile does not hold on? See docs/recovery.md.",
-        )
+    with Journal(plan, beginning, output, emit, aliases=backend.aliases()) as journal:
+        for step in steps(plan, backend, batches, state, beginning.step, workers=workers, loaders=loaders):
+            journal.add(step.reading)
+            state, done = step.state, step.number + 1
+            regular = done % plan.checkpoint_every == 0 or done == plan.steps
+            if regular:
+                journal.checkpoint(done, partial(backend.export, state))
+            if stop and stop.requested and done < plan.steps:
+                journal.drain()
+                if not regular:
+                    write_interrupted(output, done, backend.export(state))
+                raise stopped(stop, done)
+        journal.drain()
+    return Trained(state, journal.checkpoints[-1][1], tuple(journal.checkpoints))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Recipe, Sgd
 from reprise_trainer.backends.models import Cnn, Mlp, Model, Own
@@ -15,6 +15,7 @@ from reprise_trainer.data.augment import Augmentation
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
 from reprise_trainer.errors import RefusedError, SystemFailureError
+from reprise_trainer.training.retention import Retention
 
 TRAIN_SPLIT = "train"
 
@@ -32,6 +33,7 @@ class Plan:
     rate_falls: bool
     model: Model
     recipe: Recipe
+    retention: Retention = field(default_factory=Retention)
 
     def rate(self, step: int) -> float:
         """The learning rate of `step` (0, 1, …): at most two rounded operations, no mathematical library."""
@@ -52,11 +54,12 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         steps=steps,
         batch_size=config.train.batch_size,
         shards=config.train.shards,
-        checkpoint_every=config.train.checkpoint_every or steps,
+        checkpoint_every=config.checkpoint.every or steps,
         learning_rate=config.train.optimizer.lr,
         rate_falls=config.train.optimizer.schedule == "linear",
         model=_model(config, source.snapshot),
         recipe=Recipe(_optimizer(config.train.optimizer)),
+        retention=Retention(config.checkpoint.keep_last, config.checkpoint.keep_every, config.checkpoint.keep_best),
     )
 
 

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.canonical import canonical_json
@@ -39,8 +40,9 @@ class Beginning:
     """Where a run begins.
 
     `step` steps are finished; `checkpoint` is the state after them (None: the first state), `checkpoints` the regular
-    ones so far as (finished steps, state digest), and `ledger` is open for the next line. `seen` holds what an earlier
-    attempt wrote beyond, step → chain: the same steps must give the same lines again. `messages` is for people.
+    ones so far as (finished steps, state digest), `lines` those of the ledger so far, and `ledger` is open for the
+    next one. `seen` holds what an earlier attempt wrote beyond, step → chain: the same steps must give the same lines
+    again. `messages` is for people.
     """
 
     step: int
@@ -49,6 +51,7 @@ class Beginning:
     checkpoints: tuple[tuple[int, str], ...]
     seen: Mapping[int, str]
     messages: tuple[str, ...]
+    lines: tuple[Mapping[str, Any], ...] = ()
 
 
 def begin(output: Path, header: Header) -> Beginning:
@@ -72,8 +75,9 @@ def begin(output: Path, header: Header) -> Beginning:
     ledger = LedgerWriter.resume(path, header, step, state=found.digest if found else None, has_line=regular)
     _set_damaged_aside(output / CHECKPOINTS, step)
     said = f"goes on after step {step}" if found else "no whole checkpoint: starts again at the first step"
-    done = read_ledger(path.read_bytes(), where=str(path)).checkpoints
-    return Beginning(step, found, ledger, tuple(done.items()), _lines_beyond(before, step), (*passed_over, said))
+    done = read_ledger(path.read_bytes(), where=str(path))
+    seen = _lines_beyond(before, step)
+    return Beginning(step, found, ledger, tuple(done.checkpoints.items()), seen, (*passed_over, said), done.lines)
 
 
 def write_interrupted(output: Path, step: int, tensors: Tensors) -> None:

@@ -14,8 +14,9 @@ from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
+from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import Header
-from reprise_trainer.training.loop import Emit, Trained, available_workers, first_state, train
+from reprise_trainer.training.loop import Trained, available_workers, first_state, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.resume import begin

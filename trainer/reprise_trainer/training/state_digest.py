@@ -3,7 +3,7 @@
 Parameters and optimizer tensors both count: equal losses prove nothing, equal weights alone not enough. Each tensor is
 cut into chunks of 1 MiB, and the digest is the root of a Merkle tree over a tensor's row, whose own root is over its
 chunks. So two lists of chunk hashes show the first differing tensor and chunk, and one tensor can be checked without
-the others. Names that share one tensor (tied weights) count as if each had a copy: the digest knows content alone.
+the others.
 """
 
 from __future__ import annotations
