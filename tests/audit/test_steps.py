@@ -26,7 +26,7 @@ class Bench:
 
     def steps(self) -> Steps:
         def step(name: str, good: Any) -> Callable[[VerifiedRun], Any]:
-            def do(run: VerifiedRun) -> Any:
+            def do(*arguments: Any) -> Any:
                 self.done.append(name)
                 return self.found.get(name, good)
 

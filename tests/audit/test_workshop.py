@@ -6,17 +6,13 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from reprise.audit.evidence import verify_evidence
 from reprise.audit.rebuild import bring_artifacts
-from reprise.audit.replay import cpu_doubt, cpu_obstacle, workshop_folder
+from reprise.audit.replay import workshop_folder
 from reprise.lock.model import Artifact, Sources
 from reprise.store import Store
-from reprise_trainer.numerics.profiles import PROFILES
-from reprise_trainer.training.resources import machine
 
 DATA = b"a data file" * 1000
 ARTIFACT = Artifact(
@@ -67,23 +63,3 @@ def test_what_a_killed_audit_left_is_removed_by_the_next(tmp_path: Path) -> None
     assert left.exists()
     with workshop_folder(tmp_path):
         assert not left.exists()
-
-
-def on(run: Any, name: str, **said: Any) -> Any:
-    profile = {"name": name, "promise": "", "table": {}}
-    return verify_evidence(run.evidence(profile=profile, **said), run.policy())
-
-
-def test_this_cpu_keeps_the_portable_profile(run: Any) -> None:
-    assert cpu_obstacle(on(run, "portable")) == ""
-    assert cpu_doubt(on(run, "portable", machine={"cpu_maker": "Another"})) == ""
-
-
-def test_a_profile_that_nobody_knows_is_an_obstacle(run: Any) -> None:
-    assert "'x86-64-v9'" in cpu_obstacle(on(run, "x86-64-v9"))
-
-
-def test_another_makers_cpu_is_a_doubt_where_the_profile_does_not_promise_it(run: Any) -> None:
-    assert cpu_doubt(on(run, "x86-64-v3", machine=machine())) == ""
-    doubt = cpu_doubt(on(run, "x86-64-v3", machine={"cpu_maker": "Another"}))
-    assert "Another" in doubt and PROFILES["x86-64-v3"].promise in doubt

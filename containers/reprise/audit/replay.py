@@ -13,6 +13,7 @@ from pathlib import Path
 
 from reprise.audit.compare import compare_digests
 from reprise.audit.evidence import VerifiedRun, load_evidence
+from reprise.audit.machines import doubt, obstacle
 from reprise.audit.rebuild import bring_artifacts, rebuild_image
 from reprise.audit.report import AuditReport, Part
 from reprise.audit.steps import Replayed, Steps, audit_run
@@ -21,20 +22,14 @@ from reprise.events import OnEvent, ignore
 from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.stored_image import read_image_lock, read_inventory
-from reprise.train import Launcher, run_training
+from reprise.train import Launcher, check_record, run_training
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image
 from reprise_trainer.config.data import StoreSection
 from reprise_trainer.durable import storage_error
-from reprise_trainer.errors import SystemFailureError
 from reprise_trainer.identity.bundle import SigningKey
-from reprise_trainer.numerics.cpu import read_cpuinfo, require_cpu
-from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
-
-_BOUND_TO_A_MAKER = ("x86-64-v3",)
-"""Profiles that promise equal bits only between CPUs of one maker (see the profile table)."""
 
 
 def audit(
@@ -80,7 +75,7 @@ class Workshop:
 
     def steps(self) -> Steps:
         """The steps that `audit_run` takes."""
-        return Steps(self.rebuild, self.remake, self.replay, cpu_obstacle, cpu_doubt)
+        return Steps(self.rebuild, self.remake, self.replay, obstacle, doubt)
 
     def rebuild(self, run: VerifiedRun) -> Part:
         """Build the image from its lock, and compare."""
@@ -100,7 +95,8 @@ class Workshop:
         result = run_training(
             run.config_bytes, image, self._snapshot(run), launcher, code=run.code, output=output, on_event=self.on_event
         )
-        return Replayed((output / LEDGER_FILE).read_bytes(), result.ledger_head, result.state_digest)
+        proof = check_record(output, launcher.run_policy).proof
+        return Replayed((output / LEDGER_FILE).read_bytes(), result.ledger_head, result.state_digest, proof)
 
     def _snapshot(self, run: VerifiedRun) -> StoredSnapshot:
         image = run.record.image.digest
@@ -110,30 +106,6 @@ class Workshop:
         artifacts = data_artifacts(run.config.data, self.store)
         bring_artifacts(artifacts, self.store, self.empty, environment.sources, on_event=self.on_event)
         return prepare_snapshot(run.config.data, self.empty)
-
-
-def cpu_obstacle(run: VerifiedRun) -> str:
-    """Why this CPU cannot keep the run's profile; empty where it can."""
-    profile = PROFILES.get(run.record.profile.name)
-    if profile is None:
-        return f"profile {run.record.profile.name!r} of the run is unknown to this version"
-    try:
-        require_cpu(profile)
-    except SystemFailureError as error:
-        return error.message
-    return ""
-
-
-def cpu_doubt(run: VerifiedRun) -> str:
-    """Why other bits on this CPU would say nothing about the run; empty where they would."""
-    name, theirs = run.record.profile.name, str(run.record.machine.get("cpu_maker", ""))
-    ours = read_cpuinfo().get("vendor_id", "")
-    if name not in _BOUND_TO_A_MAKER or theirs == ours:
-        return ""
-    return (
-        f"the run was on a CPU of {theirs or 'an unknown maker'}, this one is of {ours}; profile {name!r} promises "
-        + (PROFILES[name].promise)
-    )
 
 
 @contextmanager

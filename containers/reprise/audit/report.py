@@ -59,7 +59,7 @@ class AuditReport:
         if self.record.holds and all(equal[name] is True for name in PARTS):
             return "same bits"
         if self.record.holds and self.obstacle and equal["image"] is not False and equal["data"] is not False:
-            return "not comparable here"
+            return "not comparable here"  # never in place of "same bits": equal bits need no promise
         return "different"
 
     @property

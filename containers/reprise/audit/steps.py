@@ -16,15 +16,18 @@ from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import verify_ledger
+from reprise_trainer.training.record import ProofFacts
 
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay gave: the ledger's bytes, its head and the last state's digest (`sha256:<hex>`)."""
+    """What a replay gave: the ledger's bytes, its head and the last state's digest (`sha256:<hex>`), and what this
+    machine's operations computed at its start (None where the trainer did not say)."""
 
     ledger: bytes
     head: str
     state: str
+    proof: ProofFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +42,7 @@ class Steps:
     remake: Callable[[VerifiedRun], Part]
     replay: Callable[[VerifiedRun], Replayed]
     obstacle: Callable[[VerifiedRun], str]
-    doubt: Callable[[VerifiedRun], str]
+    doubt: Callable[[VerifiedRun, ProofFacts | None], str]
 
 
 @dataclass(slots=True)
@@ -106,7 +109,7 @@ def audit_run(
     record = run.record
     audit.parts["ledger"] = compare_ledgers(evidence.ledger, replayed.ledger, record.ledger.head, replayed.head)
     audit.parts["state"] = compare_digests(record.state, replayed.state, "the replay's last state")
-    return audit.report(check, steps.doubt(run))
+    return audit.report(check, steps.doubt(run, replayed.proof))
 
 
 def _why_it_holds(run: VerifiedRun) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,6 +11,9 @@ from reprise.cli.options import EngineOption, JsonOption, PolicyOption, StoreOpt
 
 if TYPE_CHECKING:
     from reprise.audit import AuditReport
+
+EXIT_CODES: Mapping[str, int] = {"same bits": 0, "different": 1, "not comparable here": 3}
+"""By verdict."""
 
 
 def command(
@@ -30,7 +34,8 @@ def command(
 ) -> None:
     """Rebuild a run's image from its lock, replay the run, and compare: same bits, or the first thing that differs.
 
-    Exit code 0 only for the verdict "same bits".
+    Exit code 0 for the verdict "same bits", 1 for "different", 3 for "not comparable here": this machine cannot give
+    the run's bits, or the profile promises none between the run's machine and this one.
 
     Example: `reprise audit runs/fashion-mnist-20260101T000000Z`
     """
@@ -52,8 +57,8 @@ def command(
         print_json(report.as_json())
     else:
         _print(report)
-    if report.verdict != "same bits":
-        raise typer.Exit(1)
+    if code := EXIT_CODES[report.verdict]:
+        raise typer.Exit(code)
 
 
 def _print(report: AuditReport) -> None:
