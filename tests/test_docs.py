@@ -11,7 +11,7 @@ import typer
 from pydantic import BaseModel
 
 from reprise.bom.provenance import provenance
-from reprise.cli.main import app
+from reprise.cli.verbs import make_app
 from reprise.lock.environment import read_environment
 from reprise.lock.read import read_lock
 from reprise_trainer import errors
@@ -62,7 +62,7 @@ def test_the_environment_file_that_is_shown_is_one(tmp_path: Path) -> None:
 
 def test_every_option_of_lock_is_documented() -> None:
     text = (CHECKOUT / "docs/locking.md").read_text()
-    lock = typer.main.get_command(app).commands["lock"]  # type: ignore[attr-defined]
+    lock = typer.main.get_command(make_app()).commands["lock"]  # type: ignore[attr-defined]
     options = {option for parameter in lock.params for option in parameter.opts if option.startswith("--")}
     for option in options - {"--project", "--store", "--help"}:
         assert f"{option}" in text, option
@@ -95,7 +95,7 @@ def test_the_policy_that_is_shown_is_one_and_every_option_is_named() -> None:
 @pytest.mark.parametrize("verb", ["key", "sign", "witness"])
 def test_every_option_of_signing_is_documented(verb: str) -> None:
     text = (CHECKOUT / "docs/signing.md").read_text()
-    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command = typer.main.get_command(make_app()).commands[verb]  # type: ignore[attr-defined]
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
     for option in options - {"--store", "--help"}:
         assert f"{option}" in text, option
@@ -133,7 +133,7 @@ def test_paths_that_how_it_works_names_exist() -> None:
 @pytest.mark.parametrize("verb", ["run", "doctor", "bundle", "load"])
 def test_every_option_of_a_hosts_verbs_is_documented(verb: str) -> None:
     text = (CHECKOUT / "docs/gpu-hosts.md").read_text()
-    command = typer.main.get_command(app).commands[verb]  # type: ignore[attr-defined]
+    command = typer.main.get_command(make_app()).commands[verb]  # type: ignore[attr-defined]
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
     for option in options - {"--help", "--output"}:
         assert option in text, option

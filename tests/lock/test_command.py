@@ -11,7 +11,7 @@ from tests.lock.conftest import TOML
 from tests.support.wheels import write_wheel
 from typer.testing import CliRunner, Result
 
-from reprise.cli.main import app
+from reprise.cli.verbs import make_app
 from reprise.environments import load_lock
 from reprise.project import Project
 from reprise_trainer.errors import InputError
@@ -33,7 +33,7 @@ def project(tmp_path: Path, mirror: str, offline_pip: Path, channel: str) -> Pat
 
 def reprise_lock(project: Path, *arguments: str) -> Result:
     store = ["--store", str(project / "store")]
-    return CliRunner().invoke(app, ["lock", "small", "--project", str(project), *store, *arguments])
+    return CliRunner().invoke(make_app(), ["lock", "small", "--project", str(project), *store, *arguments])
 
 
 def document(result: Result) -> dict[str, Any]:

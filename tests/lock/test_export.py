@@ -26,7 +26,7 @@ from tests.lock.conftest import ROOT, TOML
 from tests.support.wheels import write_wheel
 from typer.testing import CliRunner
 
-from reprise.cli.main import app
+from reprise.cli.verbs import make_app
 from reprise.lock.environment import read_environment
 from reprise.lock.export import export_lock
 from reprise.lock.model import CONDA_LOCK, DEBIAN_LOCK, LAYER_PLAN
@@ -271,7 +271,7 @@ def test_what_an_installer_can_not_take_is_said(lock: Path, environment: Path) -
 
 @pytest.mark.parametrize("name", ["torch-cpu", "jax-cpu", "torch-cuda"])
 def test_a_committed_lock_is_exported_whole(name: str) -> None:
-    done = CliRunner().invoke(app, ["lock", name, "--export", "pip", "--project", str(ROOT)])
+    done = CliRunner().invoke(make_app(), ["lock", name, "--export", "pip", "--project", str(ROOT)])
     artifacts = read_lock(ROOT / "locks" / name).artifacts
     wheels = [each for each in artifacts if each.kind == "wheel" and each.category == "main"]
     assert done.exit_code == 0

@@ -1,4 +1,4 @@
-"""The `reprise` command: its verbs, and the one place where errors become messages and exit codes."""
+"""The `reprise` command: the one place where errors become messages and exit codes."""
 
 from __future__ import annotations
 
@@ -8,74 +8,17 @@ import os
 import sys
 import traceback
 from types import TracebackType
-from typing import Annotated
 
-import typer
-
-import reprise
-from reprise.cli import (
-    archive,
-    audit,
-    build,
-    bundle,
-    demo,
-    diff,
-    doctor,
-    fetch,
-    ingest,
-    key,
-    load,
-    lock,
-    outdated,
-    policy,
-    pull,
-    push,
-    rebuild,
-    run,
-    sbom,
-    scan,
-    sign,
-    train,
-    verify,
-    witness,
-)
+from reprise.cli.verbs import asked_for, make_app
 from reprise_trainer.errors import RepriseError, StorageError
 from reprise_trainer.redaction import redact
-
-app = typer.Typer(
-    name="reprise",
-    no_args_is_help=True,
-    rich_markup_mode="markdown",
-    pretty_exceptions_enable=False,
-)
-for verb in (
-    *(lock, fetch, build, key, sign, witness, verify, archive, push, pull, bundle, load),
-    *(ingest, train, run, doctor, audit, rebuild, diff, demo, sbom, scan, outdated),
-):
-    app.command(name=verb.__name__.rpartition(".")[2])(verb.command)
-app.add_typer(policy.app, name="policy")
-
-
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(f"reprise {reprise.__version__}")
-        raise typer.Exit
-
-
-@app.callback()
-def _options(
-    version: Annotated[
-        bool, typer.Option("--version", help="Show the version and exit.", callback=_print_version, is_eager=True)
-    ] = False,
-) -> None:
-    """The same lock gives the same image, and the same run gives the same weights; both can be checked."""
 
 
 def main() -> None:
     """Run the command line; every expected failure is one message on stderr and a documented exit code."""
     sys.excepthook = _report_defect
     try:
-        app()
+        make_app(asked_for(sys.argv[1:]))()
     except RepriseError as error:
         _fail(error)
     except OSError as error:
