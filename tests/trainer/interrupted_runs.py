@@ -47,7 +47,7 @@ every = 4
 [evaluate]
 batch_size = 35
 """
-"""A run of a second or two, with everything in it that could lose its place: moments, dropout, a falling rest."""
+"""A short run, with everything in it that could lose its place: moments, dropout, checkpoints."""
 
 STEPS, EVERY = 12, 4
 
@@ -69,19 +69,27 @@ class Ended:
 
 
 class Runs:
-    """Starts TINY on a snapshot, as often as asked, into folders that the caller names; see `run_server.py`."""
+    """Starts TINY on a snapshot, as often as asked, into folders that the caller names; see `run_server.py`.
+
+    `first` is the output of one that nothing happens to.
+    """
 
     def __init__(self, snapshot: OpenSnapshot, folder: Path, config: str) -> None:
         self.config = folder / "run.toml"
         self.config.write_text(config)
         self._snapshot, self._folder, self._count = snapshot, folder, 0
+        self.first = folder / "first"
+        self.first.mkdir()
         self._server = subprocess.Popen(
-            [sys.executable, str(Path(__file__).with_name("run_server.py")), str(self.config)],
+            [sys.executable, str(Path(__file__).with_name("run_server.py")), *self._arguments(self.first)],
             env=environment(),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
         )
+
+    def _arguments(self, output: Path) -> list[str]:
+        return [str(self.config), str(self._snapshot.folder), self._snapshot.digest, str(output)]
 
     def close(self) -> None:
         """End the server."""
@@ -112,10 +120,13 @@ class Runs:
         files = {name: str(self._folder / f"{self._count}.{name}") for name in ("stdout", "stderr", "go")}
         os.mkfifo(files["stdout"])
         os.mkfifo(files["go"])
-        arguments = [str(self.config), str(self._snapshot.folder), self._snapshot.digest, str(output)]
-        request = {"arguments": arguments, "folder": str(folder or self._folder), "environment": dict(environment)}
+        request = {
+            "arguments": self._arguments(output),
+            "folder": str(folder or self._folder),
+            "environment": dict(environment),
+        }
         assert self._server.stdin and self._server.stdout
-        print(json.dumps({**request, **files}), file=self._server.stdin, flush=True)
+        print(json.dumps(request), file=self._server.stdin, flush=True)
         pid = json.loads(self._server.stdout.readline())["pid"]
         events = []
         with Path(files["stdout"]).open() as said:

@@ -1,9 +1,9 @@
 """Attempts without the seconds that loading a framework takes: this process loads it once, and forks for each.
 
-CONFIG on the command line says under which profile. Each line of standard input is a request, a JSON object:
-`arguments` of `run_once.train`, `stdout` and `stderr` (paths), `go` (a FIFO that the attempt reads before it starts, or
-empty), `folder` (where it runs) and `environment` (what it sets). Answers: `{"pid": …}`, and at the attempt's end
-`{"status": …}`, its wait status.
+The command line is that of `run_once.py`: one such run comes first, so that all of it is loaded. Each line of standard
+input is a request, a JSON object: `arguments` of `run_once.train`, `stdout` and `stderr` (paths), `go` (a FIFO that the
+attempt reads before it starts), `folder` (where it runs) and `environment` (what it sets). Answers: `{"pid": …}`, and
+at the attempt's end `{"status": …}`, its wait status.
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import json
 import os
 import sys
 import time
+from contextlib import redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -25,11 +27,8 @@ from reprise_trainer.numerics.profiles import profile_asked_for
 def main() -> None:
     config = Path(sys.argv[1]).read_bytes()
     enter_profile(*profile_asked_for(config, where=sys.argv[1]))
-    import torch  # noqa: F401
-
-    import reprise_trainer.backends.torch_backend
-    import reprise_trainer.training.run  # noqa: F401
-
+    with redirect_stdout(StringIO()):
+        run_once.train(*sys.argv[1:])
     for line in sys.stdin:
         request = json.loads(line)
         pid = os.fork()
