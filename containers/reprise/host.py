@@ -19,7 +19,7 @@ from reprise.registry.origin import RegistryOrigin, image_of
 from reprise.registry.pull import PullReport
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference, source_name, stored_name
 from reprise.registry.repository import open_repository
-from reprise.run_config import load_config
+from reprise.run_folder import load_run
 from reprise.snapshots import data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.store.platforms import image_for
@@ -97,30 +97,44 @@ def obtain_image(
 
 def run_in_image(
     image: ObtainedImage,
-    config: Path,
+    config: Path | None,
     launcher: Launcher,
     *,
     overrides: Sequence[Override] = (),
     output: Path | None = None,
+    resume: Path | None = None,
+    workers: int = 1,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, in an image that was obtained; its `run.environment` picks nothing here.
 
     The data come from the store, else from this machine's clients, else from the sources that the image's lock names.
+    The other arguments are those of `reprise.train.train`.
 
     Raises:
-        NotFoundError, InputError, UnavailableError: the configuration or its data are missing or wrong.
+        NotFoundError, InputError, UnavailableError: the configuration or its data are missing or wrong; or the run that
+            is to go on is one of another image.
         DoesNotHoldError, RefusedError: as for `run_training`.
     """
-    loaded = load_config(config, overrides)
-    artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent)
+    loaded, begun = load_run(config, overrides, resume)
+    if begun and begun.image != image.digest:
+        raise InputError(f"run {begun.run} is one of image {begun.image}, not of {image.digest}")
+    artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent if config else None)
     there = all(launcher.store.has(each.digest) for each in artifacts)
     sources = Sources() if there else _sources(launcher.store, image.digest)
     fetch(artifacts, launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
     snapshot = prepare_snapshot(loaded.config.data, launcher.store)
     return run_training(
-        loaded.data, image.digest, snapshot, launcher, code=loaded.code, output=output, on_event=on_event
+        loaded.data,
+        image.digest,
+        snapshot,
+        launcher,
+        code=loaded.code,
+        output=resume or output,
+        begun=begun,
+        workers=workers,
+        on_event=on_event,
     )
 
 

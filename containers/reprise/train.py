@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -12,25 +10,24 @@ from pathlib import Path
 from typing import Any
 
 from reprise.artifacts.fetch import fetch
-from reprise.engine.choose import run
 from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
-from reprise.events import Event, OnEvent, ignore
+from reprise.events import OnEvent, ignore
 from reprise.lock.environment import read_environment
 from reprise.project import Project
-from reprise.run_config import load_config
+from reprise.run_folder import BegunRun, held, load_run, make_run_folder, new_run_id
 from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
+from reprise.trainer_process import run_trainer
 from reprise.trust.delegation import delegate, verify_record
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import with_launcher
 from reprise.trust.verify import accept_image, policy_bundles, verify_image
-from reprise_trainer import errors
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
-from reprise_trainer.durable import storage_error, write_durably
-from reprise_trainer.errors import InputError, NotFoundError, RepriseError
+from reprise_trainer.durable import write_durably
+from reprise_trainer.errors import NotFoundError
 from reprise_trainer.identity.bundle import SigningKey
 from reprise_trainer.identity.launch import CODE_FILE, CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
@@ -51,19 +48,6 @@ RUN_FILES = {
     CODE_FILE: "application/x-tar",
 }
 """What the store keeps of a run, as an artifact whose subject is the image."""
-
-_EXIT_CODES = {
-    kind.exit_code: kind
-    for kind in (
-        errors.DoesNotHoldError,
-        errors.InputError,
-        errors.NotFoundError,
-        errors.UnavailableError,
-        errors.SystemFailureError,
-        errors.StorageError,
-        errors.RefusedError,
-    )
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,22 +100,26 @@ class RunResult:
 
 
 def train(
-    config: Path,
+    config: Path | None,
     launcher: Launcher,
     project: Project,
     *,
     overrides: Sequence[Override] = (),
     output: Path | None = None,
+    resume: Path | None = None,
+    workers: int = 1,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, inside the signed image of its environment.
 
     Args:
-        config: the configuration's file (TOML).
+        config: the configuration's file (TOML); None for that of the run that goes on.
         launcher: who starts the run.
         project: where the environment's sources of data are named.
         overrides: values that stand before the file's.
         output: a new or empty folder for the run's files; `runs/<run id>` by default.
+        resume: the folder of a run that goes on; where nothing has begun in it, the run of `config` starts there.
+        workers: how many processes share the work; it decides nothing.
         on_event: told of phases and steps.
 
     Returns:
@@ -143,15 +131,26 @@ def train(
         DoesNotHoldError: the policy does not hold for the image.
         RefusedError: the trainer refused to start on what it measured.
     """
-    loaded = load_config(config, overrides)
+    loaded, begun = load_run(config, overrides, resume)
     parsed = loaded.config
-    image = launcher.store.resolve(parsed.run.environment)
+    image = begun.image if begun else launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
-    fetch(data_artifacts(parsed.data, launcher.store, base=config.parent), launcher.store, sources, on_event=on_event)
+    artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent if config else None)
+    fetch(artifacts, launcher.store, sources, on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
     snapshot = prepare_snapshot(parsed.data, launcher.store)
-    return run_training(loaded.data, image, snapshot, launcher, code=loaded.code, output=output, on_event=on_event)
+    return run_training(
+        loaded.data,
+        image,
+        snapshot,
+        launcher,
+        code=loaded.code,
+        output=resume or output,
+        begun=begun,
+        workers=workers,
+        on_event=on_event,
+    )
 
 
 def run_training(
@@ -162,6 +161,8 @@ def run_training(
     *,
     code: bytes | None = None,
     output: Path | None = None,
+    begun: BegunRun | None = None,
+    workers: int = 1,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Run the trainer of `image` on `snapshot`, and keep its record.
@@ -170,6 +171,10 @@ def run_training(
         config: the configuration's bytes.
         image: manifest digest of a training image in the launcher's store.
         code: archive of the run's own code, whose digest the configuration says; None where it names none.
+        output: a new or empty folder; `runs/<run id>` by default.
+        begun: the run that goes on, in its own folder and by its own id, whose image and configuration these are. Its
+            record will be signed by a new key, which a new delegation vouches for.
+        workers: see `train`.
 
     Raises:
         DoesNotHoldError: the policy does not hold for the image, or the record's chain of signatures is broken.
@@ -177,28 +182,14 @@ def run_training(
     """
     verify_image(launcher.store, image, launcher.policy).require()
     parsed = read_config(config, where=CONFIG_FILE)
-    run_id = f"{parsed.run.name}-{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
-    output = _empty_folder(output or Path("runs") / run_id)
-    contents = replace(_launch_contents(config, image, snapshot, launcher, run_id), code=code)
+    run_id = begun.run if begun else new_run_id(parsed.run.name)
+    contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code)
+    output = begun.folder if begun else make_run_folder(output or Path("runs") / run_id, contents)
     started = time.monotonic()
-    with launch_folder(contents) as launch:
-        events = _Events(on_event)
-        ended = run(
-            launcher.engine,
-            ImageRef(launcher.store, image),
-            RunFolders(launch, snapshot.folder, output),
-            on_line=events.on_line,
-            on_event=on_event,
-            gpus=launcher.gpus,
-        )
-    if ended != 0:
-        raise _EXIT_CODES.get(ended, RepriseError)(
-            events.failure or f"the trainer ended with exit code {ended}", hint=f"Its files are in {output}."
-        )
-    write_durably(output / DELEGATION_FILE, contents.delegation)
-    write_durably(output / CONFIG_FILE, config)
-    if code is not None:
-        write_durably(output / CODE_FILE, code)
+    with held(output), launch_folder(contents) as launch:
+        write_durably(output / DELEGATION_FILE, contents.delegation)
+        folders = RunFolders(launch, snapshot.folder, output)
+        run_trainer(launcher.engine, ImageRef(launcher.store, image), folders, gpus=launcher.gpus, on_event=on_event)
     record = check_record(output, launcher.run_policy)
     kept = _keep_run(launcher.store, image, output)
     return RunResult(
@@ -236,7 +227,7 @@ def check_record(folder: Path, policy: Policy) -> RunRecord:
 
 
 def _launch_contents(
-    config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str
+    config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str, workers: int
 ) -> LaunchContents:
     run_key = make_key()
     policy = write_policy(launcher.run_policy).encode()
@@ -252,7 +243,7 @@ def _launch_contents(
         policy=sha256_digest(policy),
     )
     return LaunchContents(
-        launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json"),
+        launch=Launch(image, snapshot.digest, run_id, launcher.engine, events="json", workers=workers),
         config=config,
         image_bundle=bundles[0],
         more_bundles=tuple(bundles[1:]),
@@ -260,34 +251,6 @@ def _launch_contents(
         run_key=private_pem(run_key),
         policy=policy,
     )
-
-
-def _empty_folder(folder: Path) -> Path:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(folder.iterdir()):
-            raise InputError(f"the output folder {folder} is not empty", hint="Name a new folder with --output.")
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    return folder.resolve()
-
-
-class _Events:
-    """The trainer's events: passed on, and the message of a failure remembered."""
-
-    def __init__(self, on_event: OnEvent) -> None:
-        self._on_event = on_event
-        self.failure = ""
-
-    def on_line(self, line: str) -> None:
-        try:
-            event: Event = json.loads(line)
-            kind = event["event"]
-        except (ValueError, TypeError, KeyError):
-            return  # a library printed something of its own
-        if kind in ("refused", "failed"):
-            self.failure = str(event.get("message", ""))
-        self._on_event(event)
 
 
 def _keep_run(store: Store, image: str, folder: Path) -> str:

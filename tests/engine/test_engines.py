@@ -165,21 +165,46 @@ def test_an_exception_of_the_caller_ends_the_run(bench, engine: str) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_to_the_caller_reaches_the_run_and_both_end(bench, engine: str, number: signal.Signals) -> None:
+def test_a_signal_to_the_caller_asks_the_run_to_end_and_its_exit_code_comes_back(
+    bench, engine: str, number: signal.Signals
+) -> None:
     bench.program("""
-import time
-try:
-    print('go', flush=True)
-    time.sleep(100)
-except KeyboardInterrupt:
-    Path('/output/ended').write_text('in order')
+import signal, time
+def end(number, frame):
+    Path('/output/ended').write_text(signal.Signals(number).name)
+    sys.exit(75)
+signal.signal(signal.SIGTERM, end)
+print('go', flush=True)
+time.sleep(100)
 """)
     caller = _start_caller(bench, engine)
     assert caller.stdout
     assert caller.stdout.readline() == "go\n"
     caller.send_signal(number)
-    assert caller.wait(timeout=15) != 0
-    assert (bench.folders.output / "ended").read_text() == "in order"
+    assert caller.wait(timeout=15) == 75
+    assert (bench.folders.output / "ended").read_text() == "SIGTERM"
+
+
+def test_a_run_that_does_not_end_when_it_is_asked_is_killed(bench) -> None:
+    bench.program("""
+import signal, time
+for each in (signal.SIGTERM, signal.SIGINT): signal.signal(each, signal.SIG_IGN)
+print('go', flush=True)
+while True: Path('/output/beat').write_text(str(time.time()))
+""")
+    caller = _start_caller(
+        bench,
+        "namespaces",
+        before="from reprise.engine import namespaces, signals\n"
+        "signals.STOP_SECONDS, namespaces.GRACE_SECONDS = 0.5, 0.5",
+    )
+    assert caller.stdout
+    assert caller.stdout.readline() == "go\n"
+    caller.send_signal(signal.SIGTERM)
+    assert caller.wait(timeout=15) == 128 + signal.SIGTERM
+    beat = (bench.folders.output / "beat").read_text()
+    time.sleep(0.3)
+    assert (bench.folders.output / "beat").read_text() == beat
 
 
 def test_a_killed_caller_takes_a_namespaces_run_with_it(bench) -> None:
@@ -195,7 +220,7 @@ def test_a_killed_caller_takes_a_namespaces_run_with_it(bench) -> None:
     assert (bench.folders.output / "beat").read_text() == beat
 
 
-def _start_caller(bench, engine: str) -> subprocess.Popen[str]:
+def _start_caller(bench, engine: str, before: str = "") -> subprocess.Popen[str]:
     """A process of its own that runs the engine, as the command line does."""
     folders = bench.folders
     program = f"""
@@ -203,6 +228,7 @@ from pathlib import Path
 from reprise.engine.choose import run
 from reprise.engine.interface import ImageRef, RunFolders
 from reprise.store import Store
+{before}
 folders = RunFolders(Path({str(folders.launch)!r}), Path({str(folders.data)!r}), Path({str(folders.output)!r}))
 image = ImageRef(Store(Path({str(bench.image.store.root)!r})), {bench.image.digest!r})
 raise SystemExit(run({engine!r}, image, folders, on_line=lambda line: print(line, flush=True)))

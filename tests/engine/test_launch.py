@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -42,7 +43,18 @@ def test_no_room_for_it_is_said(tmp_path: Path) -> None:
 
 
 def test_launch_json_reads_back_as_it_was() -> None:
-    assert decode_launch(encode_launch(LAUNCH)) == LAUNCH
+    for launch in (LAUNCH, replace(LAUNCH, workers=4)):
+        assert decode_launch(encode_launch(launch)) == launch
+
+
+def test_launch_json_of_one_worker_is_what_older_images_read() -> None:
+    assert b"workers" not in encode_launch(LAUNCH)
+
+
+@pytest.mark.parametrize("workers", [b"0", b"true", b'"4"', b"4.0"])
+def test_workers_are_a_number_from_one(workers: bytes) -> None:
+    with pytest.raises(InputError, match="workers"):
+        decode_launch(encode_launch(replace(LAUNCH, workers=4)).replace(b":4}", b":" + workers + b"}"))
 
 
 @pytest.mark.parametrize(

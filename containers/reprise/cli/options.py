@@ -88,6 +88,16 @@ MetricsPortOption = Annotated[
 ProgressOption = Annotated[
     ProgressForm, typer.Option("--progress", help="How progress is shown on stderr: auto, plain lines, JSON lines.")
 ]
+ResumeOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--resume", help="Go on with the run in this folder; with CONFIG, start there if none has begun.", metavar="DIR"
+    ),
+]
+RunWorkersOption = Annotated[
+    int,
+    typer.Option("--workers", min=1, max=256, help="Processes that share a run's logical shards; never changes bits."),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 
 

@@ -16,6 +16,8 @@ from reprise.cli.options import (
     MlflowOption,
     PolicyOption,
     ProgressOption,
+    ResumeOption,
+    RunWorkersOption,
     SetOption,
     StoreOption,
     TensorBoardOption,
@@ -24,7 +26,7 @@ from reprise.cli.options import (
 
 def command(
     image: Annotated[str, typer.Argument(help="HOST[:PORT]/PATH[:TAG][@DIGEST], or an image in the store.")],
-    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    config: Annotated[Path | None, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")] = None,
     policy: PolicyOption = None,
     set_keys: SetOption = None,
     engine: EngineOption = "namespaces",
@@ -35,6 +37,8 @@ def command(
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
     ] = None,
+    resume: ResumeOption = None,
+    workers: RunWorkersOption = 1,
     store: StoreOption = None,
     key: KeyOption = None,
     certificates: CertificatesOption = None,
@@ -56,20 +60,29 @@ def command(
     from reprise.cli.progress import progress
     from reprise.engine.choose import choose_engine
     from reprise.host import obtain_image, run_in_image
-    from reprise.run_config import load_config
+    from reprise.run_folder import load_run
     from reprise.store import Store
     from reprise.trackers.choose import Trackers, tracked
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
     # What is wrong with it, or with the engine, is said before anything is asked or made.
-    name = load_config(config, overrides).config.run.name
+    name = load_run(config, overrides, resume)[0].config.run.name
     choose_engine(engine, gpus)
     launcher = open_launcher(Store.open(store), key, policy, engine, gpus)
     chosen = Trackers(tensorboard, mlflow, metrics_port)
     with progress(show) as shown, tracked(chosen, name, shown) as on_event:
         obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)
-        result = run_in_image(obtained, config, launcher, overrides=overrides, output=output, on_event=on_event)
+        result = run_in_image(
+            obtained,
+            config,
+            launcher,
+            overrides=overrides,
+            output=output,
+            resume=resume,
+            workers=workers,
+            on_event=on_event,
+        )
     document = {**obtained.as_json(), **result.as_json()}
     if as_json:
         print_json(document)

@@ -18,6 +18,8 @@ from reprise.cli.options import (
     PolicyOption,
     ProgressOption,
     ProjectOption,
+    ResumeOption,
+    RunWorkersOption,
     SetOption,
     StoreOption,
     TensorBoardOption,
@@ -25,13 +27,15 @@ from reprise.cli.options import (
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    config: Annotated[Path | None, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")] = None,
     set_keys: SetOption = None,
     engine: EngineOption = "namespaces",
     output: Annotated[
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
     ] = None,
+    resume: ResumeOption = None,
+    workers: RunWorkersOption = 1,
     layout: Annotated[
         Path | None,
         typer.Option(
@@ -55,7 +59,7 @@ def command(
     """Train as CONFIG says, inside its signed image, and leave a signed run record.
 
     The image must be built and signed; a policy that does not hold, or an image that is not what it should be, ends
-    the run before it starts.
+    the run before it starts. SIGTERM and Ctrl-C let it leave a checkpoint and exit 75; `--resume` goes on from there.
 
     Example: `reprise train examples/fashion-mnist.toml --engine docker`
     """
@@ -64,16 +68,15 @@ def command(
     from reprise.cli.progress import progress
     from reprise.layouts import take_signed
     from reprise.project import Project
-    from reprise.run_config import load_config
+    from reprise.run_folder import load_run
     from reprise.store import Store
     from reprise.trackers.choose import Trackers, tracked
     from reprise.train import train
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
-    name = load_config(
-        config, overrides
-    ).config.run.name  # what is wrong with it is said before a key or a store is made
+    # What is wrong with it is said before a key or a store is made.
+    name = load_run(config, overrides, resume)[0].config.run.name
     launcher = open_launcher(
         Store.open(store, create=layout is not None),
         key,
@@ -86,7 +89,16 @@ def command(
         take_signed(layout, launcher.store, launcher.key, launcher.policy)
     chosen = Trackers(tensorboard, mlflow, metrics_port)
     with progress(show) as shown, tracked(chosen, name, shown) as on_event:
-        result = train(config, launcher, Project.find(project), overrides=overrides, output=output, on_event=on_event)
+        result = train(
+            config,
+            launcher,
+            Project.find(project),
+            overrides=overrides,
+            output=output,
+            resume=resume,
+            workers=workers,
+            on_event=on_event,
+        )
     if as_json:
         print_json(result.as_json())
     else:

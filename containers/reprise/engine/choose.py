@@ -67,7 +67,8 @@ def run(
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """While a run is going, SIGTERM and SIGHUP end this process as Ctrl-C does: the run is ended too, and cleaned up.
+    """SIGTERM and SIGHUP end this process as Ctrl-C does, cleaning up; once the run itself goes, it gets them first
+    (`signals`).
 
     Python calls handlers in the main thread alone; elsewhere the caller has to see to it.
     """

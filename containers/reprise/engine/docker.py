@@ -22,6 +22,7 @@ from requests.exceptions import RequestException
 
 from reprise.engine.interface import GRACE_SECONDS, ImageRef, Layer, OnLine, Process, RunFolders
 from reprise.engine.layer_stream import open_layer
+from reprise.engine.signals import passing_signals
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.canonical import canonical_json
@@ -64,8 +65,9 @@ class DockerEngine:
             try:
                 output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
                 container.start()
-                _pass_lines(output, on_line, on_error_line)
-                return int(container.wait()["StatusCode"])
+                with passing_signals(lambda: container.kill("SIGTERM")):
+                    _pass_lines(output, on_line, on_error_line)
+                    return int(container.wait()["StatusCode"])
             except (KeyboardInterrupt, SystemExit):
                 _interrupt(container)
                 raise

@@ -108,6 +108,8 @@ class Engine(Protocol):
             on_error_line: the same for standard error.
             on_event: told how far the image is brought to where it runs.
 
+        A signal to end (SIGTERM, SIGINT, SIGHUP) goes to the run as SIGTERM, and the run's exit code comes back.
+
         Returns:
             the exit code; 128 + the signal's number where a signal ended it.
 

@@ -18,6 +18,7 @@ from typing import IO, Any
 
 from reprise.engine import namespace_init
 from reprise.engine.interface import GRACE_SECONDS, ImageRef, OnLine, RunFolders
+from reprise.engine.signals import passing_signals
 from reprise.engine.unpack import flat_copy, unpack_layers, unpacked_folder
 from reprise.events import OnEvent, ignore
 from reprise_trainer.durable import storage_error
@@ -172,9 +173,11 @@ def _follow(
         helper.wait()
         errors.join()
         return _Failure(**json.loads(report))
-    _pass_lines(helper.stdout, on_line)
-    errors.join()
-    return helper.wait()
+    with passing_signals(lambda: helper.send_signal(signal.SIGTERM)):
+        _pass_lines(helper.stdout, on_line)
+        errors.join()
+        code = helper.wait()
+    return code if code >= 0 else 128 - code
 
 
 def _pass_lines(stream: IO[bytes], on_line: OnLine) -> None:

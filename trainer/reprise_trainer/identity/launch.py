@@ -39,18 +39,22 @@ EVENT_FORMS = ("text", "json")
 @dataclass(frozen=True, slots=True)
 class Launch:
     """What the launcher says about a run: image and snapshot digest (`sha256:<hex>`), the run's id, which engine runs
-    it, and whether events go to stdout as text or as JSON lines."""
+    it, whether events go to stdout as text or as JSON lines, and how many processes share the work."""
 
     image: str
     snapshot: str
     run: str
     engine: str
     events: str = "text"
+    workers: int = 1
 
 
 def encode_launch(launch: Launch) -> bytes:
     """Canonical bytes of launch.json."""
-    return canonical_json({"format": FORMAT, **asdict(launch)})
+    document = asdict(launch)
+    if launch.workers == 1:
+        del document["workers"]  # images of before there were several read this too
+    return canonical_json({"format": FORMAT, **document})
 
 
 def decode_launch(data: bytes) -> Launch:
@@ -66,7 +70,9 @@ def decode_launch(data: bytes) -> Launch:
             raise InputError(f"{LAUNCH_FILE} has format {version!r}, this version reads format {FORMAT}")
         launch = Launch(**document)
         fits = (
-            all(isinstance(value, str) for value in document.values())
+            all(isinstance(value, str) for name, value in document.items() if name != "workers")
+            and type(launch.workers) is int
+            and launch.workers >= 1
             and DIGEST_PATTERN.match(launch.image)
             and DIGEST_PATTERN.match(launch.snapshot)
             and launch.engine in ENGINES
@@ -75,7 +81,9 @@ def decode_launch(data: bytes) -> Launch:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError(f"{LAUNCH_FILE} is malformed: {error}") from error
     if not fits:
-        raise InputError(f"{LAUNCH_FILE} is malformed: a digest, the engine or the form of events is not one we know")
+        raise InputError(
+            f"{LAUNCH_FILE} is malformed: a digest, the engine, the form of events or the workers are no such"
+        )
     return launch
 
 

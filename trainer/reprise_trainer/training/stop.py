@@ -50,7 +50,8 @@ def stop_on_signals() -> Iterator[Stop]:
         yield stop
     finally:
         for number, handler in before.items():
-            signal.signal(number, handler)
+            # Once asked to end, this process ends; the same signal sent again must not change its exit code.
+            signal.signal(number, signal.SIG_IGN if stop.requested and number == signal.SIGTERM else handler)
 
 
 def stopped(stop: Stop, step: int) -> StoppedError:

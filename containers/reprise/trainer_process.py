@@ -1,0 +1,70 @@
+"""The trainer in an engine: its lines become events, and its exit code an error."""
+
+from __future__ import annotations
+
+import json
+
+from reprise.engine.choose import run
+from reprise.engine.interface import ImageRef, RunFolders
+from reprise.events import Event, OnEvent
+from reprise_trainer import errors
+from reprise_trainer.errors import RepriseError, StoppedError
+
+_EXIT_CODES = {
+    kind.exit_code: kind
+    for kind in (
+        errors.DoesNotHoldError,
+        errors.InputError,
+        errors.NotFoundError,
+        errors.UnavailableError,
+        errors.SystemFailureError,
+        errors.StorageError,
+        errors.StoppedError,
+        errors.RefusedError,
+    )
+}
+
+_BY_A_STOPPING_SIGNAL = (128 + 2, 128 + 15)
+"""The exit codes of a trainer that SIGINT or SIGTERM ended before it listened to them."""
+
+
+def run_trainer(engine: str, image: ImageRef, folders: RunFolders, *, gpus: str, on_event: OnEvent) -> None:
+    """Run the trainer of `image` to its end.
+
+    Raises:
+        StoppedError: it was asked to stop, and goes on when it is started again.
+        RepriseError: the trainer's own error, by its exit code.
+    """
+    events = _Events(on_event)
+    code = run(engine, image, folders, on_line=events.on_line, on_event=on_event, gpus=gpus)
+    match code:
+        case 0:
+            return
+        case StoppedError.exit_code:
+            raise StoppedError(events.failure, hint=f"Go on with: reprise train --resume {folders.output}")
+        case _ if code in _BY_A_STOPPING_SIGNAL:
+            raise StoppedError(
+                "stopped before the first step", hint=f"Start again with: reprise train --resume {folders.output}"
+            )
+        case _:
+            raise _EXIT_CODES.get(code, RepriseError)(
+                events.failure or f"the trainer ended with exit code {code}", hint=f"Its files are in {folders.output}."
+            )
+
+
+class _Events:
+    """The trainer's events: passed on, and the message of a failure remembered."""
+
+    def __init__(self, on_event: OnEvent) -> None:
+        self._on_event = on_event
+        self.failure = ""
+
+    def on_line(self, line: str) -> None:
+        try:
+            event: Event = json.loads(line)
+            kind = event["event"]
+        except (ValueError, TypeError, KeyError):
+            return  # a library printed something of its own
+        if kind in ("refused", "failed", "stopped"):
+            self.failure = str(event.get("message", ""))
+        self._on_event(event)
