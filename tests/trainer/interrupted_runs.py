@@ -120,11 +120,8 @@ class Runs:
         files = {name: str(self._folder / f"{self._count}.{name}") for name in ("stdout", "stderr", "go")}
         os.mkfifo(files["stdout"])
         os.mkfifo(files["go"])
-        request = {
-            "arguments": self._arguments(output),
-            "folder": str(folder or self._folder),
-            "environment": dict(environment),
-        }
+        where = {"folder": str(folder or self._folder), "environment": dict(environment)}
+        request = {"arguments": self._arguments(output), **where, **files}
         assert self._server.stdin and self._server.stdout
         print(json.dumps(request), file=self._server.stdin, flush=True)
         pid = json.loads(self._server.stdout.readline())["pid"]

@@ -12,6 +12,7 @@ import json
 import os
 import sys
 import time
+import traceback
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -53,6 +54,8 @@ def _attempt(request: dict[str, Any]) -> NoReturn:
     except RepriseError as error:
         print(f"error: {error}", file=sys.stderr, flush=True)
         code = error.exit_code
+    except BaseException:
+        traceback.print_exc()
     finally:
         sys.stdout.flush()
         os._exit(code)
