@@ -100,7 +100,8 @@ TRAINER = {
     "evaluation": ("backends", "config", "data", "errors"),
     "numerics": ("backends", "data", "durable", "errors"),
     "training": (
-        *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
+        *("backends", "canonical", "config", "data", "durable", "entry_point", "errors", "evaluation"),
+        *("identity", "numerics"),
     ),
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),
     "commands": (

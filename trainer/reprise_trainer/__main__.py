@@ -94,6 +94,7 @@ def _train_and_record(
     from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
     from reprise_trainer.training.run import Request, run
     from reprise_trainer.training.sampler import sampled
+    from reprise_trainer.training.stages import load_stages
 
     # May I sign for this run? Asked before training, since an answer of no would only waste it.
     started = datetime.now(UTC)
@@ -109,6 +110,8 @@ def _train_and_record(
     verify_end(identity, code)
     record = describe_run(identity, config, outcome, key, started=started, sampled=usage.facts())
     write_report(record, output)
+    if report := load_stages(outcome.config.stages).report:
+        report(record.model_dump(mode="json"), output)
     write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))
     return record
 

@@ -18,6 +18,7 @@ from reprise_trainer.config.model import CnnSection, MlpSection, OwnSection
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.run import RunSection
 from reprise_trainer.config.section import Section
+from reprise_trainer.config.stages import StagesSection
 from reprise_trainer.config.train import TrainSection
 from reprise_trainer.errors import InputError
 from reprise_trainer.redaction import find_secret
@@ -35,6 +36,7 @@ class RunConfig(Section):
     train: TrainSection
     code: CodeSection | None = None
     checkpoint: CheckpointSection = CheckpointSection()
+    stages: StagesSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
 
 

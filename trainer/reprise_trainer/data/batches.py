@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -49,6 +49,13 @@ class Batch:
         """
         size = len(self.records) // shards
         return {name: column[index * size : (index + 1) * size] for name, column in self.fields.items()}
+
+
+class BatchSource(Protocol):
+    """Whatever gives the batch of a step, always the same one."""
+
+    def batch(self, step: int) -> Batch:
+        """The batch of `step` (0, 1, …)."""
 
 
 class Batches:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from reprise_trainer.backends.interface import WEIGHT, Backend, Predictions, State
-from reprise_trainer.data.batches import Column
+from reprise_trainer.data.batches import Column, Fields
 from reprise_trainer.evaluation.fairness import Fairness, judge_fairness
 from reprise_trainer.evaluation.metrics import METRICS
 from reprise_trainer.evaluation.privacy import MembershipRisk
@@ -31,12 +31,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """What was counted on one split; `fairness` and `membership` are None where they weren't asked for."""
+    """What was counted on one split; `fairness` and `membership` are None where they weren't asked for, `own` is
+    what the user's own function gave."""
 
     tally: Tally
     values: Mapping[str, float]
     fairness: Fairness | None = None
     membership: MembershipRisk | None = None
+    own: Mapping[str, int | str] = field(default_factory=dict)
 
     @property
     def accuracy(self) -> float:
@@ -46,13 +48,14 @@ class Evaluation:
         """The values for a record: counts as integers, the accuracy in decimals for people, all else as hex floats."""
         loss = {"loss": self.tally.loss.hex()}
         if not self.tally.total:  # a user's model says its loss alone
-            return {**loss}
+            return {**loss, **self.own}
         return {
             "accuracy": f"{self.accuracy:.4f}",
             "correct": self.tally.correct,
             "total": self.tally.total,
             **loss,
             **{name: value.hex() for name, value in self.values.items() if name not in ("accuracy", "log_loss")},
+            **self.own,
         }
 
     def facts(self) -> dict[str, Any]:
@@ -74,6 +77,7 @@ def evaluate(
     classes: int,
     metrics: tuple[str, ...] = (),
     group: Group | None = None,
+    preprocess: Callable[[Fields], Fields] | None = None,
 ) -> Evaluation:
     """Evaluate `state` on the first `records` records of a split, in order.
 
@@ -86,15 +90,10 @@ def evaluate(
         classes: how many there are; 0 where only losses are asked for.
         metrics: names from `METRICS`.
         group: the column whose values are compared; None compares nothing.
+        preprocess: maps each batch's fields to those that the model gets; None leaves them as they are.
     """
     whole, groups = Tally(classes), dict[int, Tally]()
-    for start in range(0, records, batch_size):
-        numbers = np.arange(start, start + batch_size, dtype=np.int64)
-        count = min(batch_size, records - start)
-        numbers[count:] = 0
-        fields = {name: column.take(numbers) for name, column in columns.items()}
-        fields[WEIGHT] = (np.arange(batch_size) < count).astype(np.float32)
-        found = backend.predict(state, fields)
+    for fields, count, found in predictions(backend, state, columns, records, batch_size, preprocess):
         _add(whole, found, slice(count))
         if group is not None:
             values = fields[group.column][:count]
@@ -105,6 +104,25 @@ def evaluate(
     if group is not None:
         fairness = judge_fairness(group.column, {group.name(value): tally for value, tally in groups.items()})
     return Evaluation(whole, {name: METRICS[name](whole) for name in metrics}, fairness)
+
+
+def predictions(
+    backend: Backend,
+    state: State,
+    columns: Mapping[str, Column],
+    records: int,
+    batch_size: int,
+    preprocess: Callable[[Fields], Fields] | None = None,
+) -> Iterator[tuple[Fields, int, Predictions]]:
+    """Each batch of a split in order: its fields as stored, how many of its records count, and what the model says."""
+    for start in range(0, records, batch_size):
+        numbers = np.arange(start, start + batch_size, dtype=np.int64)
+        count = min(batch_size, records - start)
+        numbers[count:] = 0
+        fields = {name: column.take(numbers) for name, column in columns.items()}
+        given = dict(preprocess(fields) if preprocess else fields)
+        given[WEIGHT] = (np.arange(batch_size) < count).astype(np.float32)
+        yield fields, count, backend.predict(state, given)
 
 
 def _add(tally: Tally, found: Predictions, records: slice | NDArray[np.intp]) -> None:

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 
-from reprise_trainer.backends.interface import Backend, State
+from reprise_trainer.backends.interface import Backend, Predictions, State
 from reprise_trainer.config.evaluate import EvaluateSection
-from reprise_trainer.data.batches import open_columns
+from reprise_trainer.data.batches import Fields, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
-from reprise_trainer.evaluation.evaluate import Evaluation, Group, evaluate
+from reprise_trainer.evaluation.evaluate import Evaluation, Group, evaluate, predictions
 from reprise_trainer.evaluation.privacy import membership_risk
+
+Preprocess = Callable[[Fields], Fields]
+OwnMetrics = Callable[[Iterator[tuple[Fields, Predictions]]], Mapping[str, int | str]]
 
 CLASSES = ("label", "tokens")
 """The fields whose classes a model predicts: a record's class, a text's next token."""
 
 
 def judge(
-    section: EvaluateSection, source: OpenSnapshot, backend: Backend, state: State, *, trained_on: str
+    section: EvaluateSection,
+    source: OpenSnapshot,
+    backend: Backend,
+    state: State,
+    *,
+    trained_on: str,
+    preprocess: Preprocess | None = None,
+    own: OwnMetrics | None = None,
 ) -> Evaluation:
     """Evaluate `state` on the split that `section` names.
 
@@ -25,14 +37,21 @@ def judge(
         section: what is asked for.
         source: the snapshot, its bytes checked.
         trained_on: the split that the state was trained on; membership risk compares with its first records.
+        preprocess: maps each batch's fields to those that the model gets.
+        own: a function of the user's, which gets each batch with the model's predictions and gives further values.
 
     Raises:
         InputError: the snapshot lacks the split or the group column, or that is no column of integers.
     """
-    found = _evaluate(section, source, backend, state, section.split, group=_group(section, source))
+    evaluated = partial(_evaluate, section, source, backend, state, preprocess)
+    found = evaluated(section.split, group=_group(section, source))
+    if own is not None:
+        records, columns = source.snapshot.split(section.split).records, open_columns(source, section.split)
+        rows = predictions(backend, state, columns, records, section.batch_size, preprocess)
+        found = replace(found, own=own(_trimmed(rows)))
     if not section.membership:
         return found
-    members = _evaluate(section, source, backend, state, trained_on, at_most=len(found.tally.losses))
+    members = evaluated(trained_on, at_most=len(found.tally.losses))
     return replace(found, membership=membership_risk(members.tally.losses, found.tally.losses))
 
 
@@ -41,6 +60,7 @@ def _evaluate(
     source: OpenSnapshot,
     backend: Backend,
     state: State,
+    preprocess: Preprocess | None,
     split: str,
     *,
     group: Group | None = None,
@@ -56,7 +76,19 @@ def _evaluate(
         classes=max((len(each.classes or ()) for each in source.snapshot.fields if each.name in CLASSES), default=0),
         metrics=tuple(section.metrics),
         group=group,
+        preprocess=preprocess,
     )
+
+
+def _trimmed(rows: Iterator[tuple[Fields, int, Predictions]]) -> Iterator[tuple[Fields, Predictions]]:
+    """Batches without the records that only pad them; a user's model gives one row a batch, which stays."""
+    for fields, count, found in rows:
+        kept = {name: column[:count] for name, column in fields.items()}
+        if found.scores is None or found.labels is None:
+            yield kept, found
+        else:
+            scores, labels = found.scores[:count], found.labels[:count]
+            yield kept, Predictions(found.losses[:count], found.weights[:count], scores, labels)
 
 
 def _group(section: EvaluateSection, source: OpenSnapshot) -> Group | None:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State
-from reprise_trainer.data.batches import Batch, Batches
+from reprise_trainer.data.batches import Batch, BatchSource
 from reprise_trainer.data.prefetch import prefetched
 from reprise_trainer.training.journal import Emit, Journal
 from reprise_trainer.training.plan import Plan
@@ -44,7 +44,7 @@ def first_state(plan: Plan, backend: Backend) -> State:
 
 
 def steps(
-    plan: Plan, backend: Backend, batches: Batches, state: State, first: int, *, workers: int = 1, loaders: int = 0
+    plan: Plan, backend: Backend, batches: BatchSource, state: State, first: int, *, workers: int = 1, loaders: int = 0
 ) -> Iterator[Step]:
     """Train from `state`, which is the state after `first` steps, to the end of the plan.
 
@@ -80,7 +80,7 @@ def available_workers(shards: int, threads: int) -> int:
 def train(
     plan: Plan,
     backend: Backend,
-    batches: Batches,
+    batches: BatchSource,
     beginning: Beginning,
     output: Path,
     emit: Emit,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reprise_trainer.backends.interface import Backend, ShardKey, State
-from reprise_trainer.data.batches import Batches
+from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.numerics.measure import measure
 from reprise_trainer.numerics.profiles import Profile
 from reprise_trainer.numerics.proof import Proof, prove, with_used
@@ -11,7 +11,9 @@ from reprise_trainer.numerics.table import read_table
 from reprise_trainer.training.plan import Plan
 
 
-def prove_run(profile: Profile, threads: int, plan: Plan, backend: Backend, state: State, batches: Batches) -> Proof:
+def prove_run(
+    profile: Profile, threads: int, plan: Plan, backend: Backend, state: State, batches: BatchSource
+) -> Proof:
     """Compute the quick operation table, and look up the operations that the first step takes.
 
     Args:

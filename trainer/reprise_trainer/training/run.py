@@ -8,6 +8,7 @@ from typing import Any
 
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
+from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
@@ -16,10 +17,11 @@ from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import Header
-from reprise_trainer.training.loop import Trained, available_workers, first_state, train
+from reprise_trainer.training.loop import Trained, available_workers, first_state
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.resume import begin
+from reprise_trainer.training.stages import PreprocessedBatches, load_stages, require_pure
 from reprise_trainer.training.stop import Stop
 
 
@@ -73,6 +75,7 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     source = open_snapshot(request.data, expected=request.snapshot)
     emit({"event": "checked", "snapshot": source.digest, "message": _checked(source)})
 
+    stages = load_stages(config.stages)
     plan = make_plan(config, source)
     backend = make_backend(config.train.backend, plan)
     backend.prepare(PROFILES[config.run.profile].backends[backend.name], config.run.threads)
@@ -82,19 +85,30 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
     workers = available_workers(plan.shards, config.run.threads)
-    batches = open_batches(config.data, source, plan)
+    batches: BatchSource = open_batches(config.data, source, plan)
+    if stages.preprocess is not None:
+        require_pure(stages.preprocess, batches.batch(beginning.step).fields)
+        batches = PreprocessedBatches(batches, stages.preprocess)
     profile = PROFILES[config.run.profile]
     proof = prove_run(profile, config.run.threads, plan, backend, first_state(plan, backend), batches)
     emit({"event": "checked", "message": proof.line()})
     with attempt(request.output, step=beginning.step, workers=workers) as log:
         noting = _noting_steps(emit, log)
         loaders = config.data.workers
-        trained = train(
+        trained = stages.train(
             plan, backend, batches, beginning, request.output, noting, workers=workers, loaders=loaders, stop=stop
         )
         ledger = beginning.ledger
         ledger.close()
-        evaluation = judge(config.evaluate, source, backend, trained.state, trained_on=TRAIN_SPLIT)
+        evaluation = judge(
+            config.evaluate,
+            source,
+            backend,
+            trained.state,
+            trained_on=TRAIN_SPLIT,
+            preprocess=stages.preprocess,
+            own=stages.evaluate,
+        )
     emit({"event": "evaluated", "split": config.evaluate.split, **evaluation.facts()})
     return Outcome(
         config=config,
