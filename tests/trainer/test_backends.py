@@ -23,6 +23,7 @@ from reprise_trainer.errors import InputError, SystemFailureError
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.loop import first_state, steps
 from reprise_trainer.training.plan import Plan, make_backend
+from reprise_trainer.training.schedule import Schedule
 from reprise_trainer.training.state_digest import state_digest
 from reprise_trainer.training.tree import tree_sum
 
@@ -61,7 +62,7 @@ def start(backend: Backend, model: BuiltIn = CNN) -> State:
 
 
 def plan(model: BuiltIn = CNN, optimizer: Optimizer = ADAMW) -> Plan:
-    return Plan(1, 12, 32, 4, 6, 0.01, True, model, Recipe(optimizer))
+    return Plan(1, 12, 32, 4, 6, Schedule(0.01, "linear", 12), model, Recipe(optimizer))
 
 
 def gradients(sums: object, model: BuiltIn) -> list[NDArray[np.float32]]:
@@ -266,9 +267,11 @@ def test_initial_values_depend_on_seed_and_name_alone(model: BuiltIn) -> None:
     for each in parameters(model):
         assert first[each.name].shape == each.shape
         assert first[each.name].tobytes() == again[each.name].tobytes()
-        if each.inputs:
+        if each.form == "constant":
+            assert (first[each.name] == each.spread).all()
+        else:
             assert not np.array_equal(first[each.name], other[each.name])
-            assert abs(first[each.name]).max() <= np.float32(math.sqrt(6 / each.inputs))
+            assert abs(first[each.name]).max() <= np.float32(each.spread) * (6 if each.form == "normal" else 1)
 
 
 @pytest.mark.parametrize("base", [0.9, 0.999, 0.5])

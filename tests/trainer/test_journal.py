@@ -29,11 +29,12 @@ from reprise_trainer.training.loop import train
 from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import Reading
 from reprise_trainer.training.resume import begin
+from reprise_trainer.training.schedule import Schedule
 from reprise_trainer.training.state_digest import state_digest
 
 HEADER = Header("sha256:" + "a" * 64, "sha256:" + "b" * 64, "sha256:" + "c" * 64, 7)
 MODEL = Mlp((28, 28), 10, (8,), 0.0)
-PLAN = Plan(1, 12, 32, 4, 3, 0.01, True, MODEL, Recipe(Sgd(0.9, 0.0)))
+PLAN = Plan(1, 12, 32, 4, 3, Schedule(0.01, "linear", 12), MODEL, Recipe(Sgd(0.9, 0.0)))
 
 
 class Numbers:
@@ -225,7 +226,7 @@ def test_a_step_is_read_when_the_next_was_dispatched_and_before_a_checkpoint(
 ) -> None:
     backend = Spied()
     batches = Batches(snapshot, "train", seed=1, batch_size=32)
-    plan = Plan(1, 5, 32, 4, 3, 0.01, True, MODEL, Recipe(Sgd(0.9, 0.0)))
+    plan = Plan(1, 5, 32, 4, 3, Schedule(0.01, "linear", 5), MODEL, Recipe(Sgd(0.9, 0.0)))
     train(plan, backend, batches, begin(tmp_path, HEADER), tmp_path, partial(print, end=""))
     first = ["dispatch 0", "dispatch 1", "read 0", "dispatch 2", "read 1", "read 2", "export 3"]
     assert backend.calls == [*first, "dispatch 3", "dispatch 4", "read 3", "read 4", "export 5"]

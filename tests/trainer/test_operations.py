@@ -26,6 +26,7 @@ from reprise_trainer.numerics.proof import prove, with_used
 from reprise_trainer.numerics.table import FILE, RowKey, Table, read_table, write_table
 from reprise_trainer.training.loop import first_state
 from reprise_trainer.training.plan import Plan, make_backend
+from reprise_trainer.training.schedule import Schedule
 
 PORTABLE = PROFILES["portable"]
 ROWS = [row.key for row in read_table().rows]
@@ -125,7 +126,7 @@ MODELS: tuple[Model, ...] = (Cnn((28, 28), 10, (4, 8), 16, 0.25), Mlp((28, 28), 
 @pytest.mark.parametrize("model", MODELS, ids=["cnn", "mlp"])
 @pytest.mark.parametrize("name", BACKENDS)
 def test_the_table_has_every_operation_of_the_built_in_models(name: str, model: Model, snapshot: OpenSnapshot) -> None:
-    plan = Plan(1, 12, 32, 4, 6, 0.01, True, model, Recipe(Sgd(0.9, 0.01)))
+    plan = Plan(1, 12, 32, 4, 6, Schedule(0.01, "linear", 12), model, Recipe(Sgd(0.9, 0.01)))
     backend = make_backend(name, plan)
     fields = Batches(snapshot, "train", seed=1, batch_size=32).batch(0).shard(0, 4)
     used = backend.operations(first_state(plan, backend), fields, ShardKey(1, 0, 0))

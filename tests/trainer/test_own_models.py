@@ -19,6 +19,7 @@ from reprise_trainer.errors import InputError
 from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.training.loop import first_state, steps
 from reprise_trainer.training.plan import Plan, make_backend, make_plan
+from reprise_trainer.training.schedule import Schedule
 from reprise_trainer.training.state_digest import state_digest
 from reprise_trainer.training.tree import tree_sum
 
@@ -34,7 +35,7 @@ def importable(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def plan(own: Own, shards: int = 4) -> Plan:
-    return Plan(1, 6, 32, shards, 6, 0.01, False, own, RECIPE)
+    return Plan(1, 6, 32, shards, 6, Schedule(0.01, "constant", 6), own, RECIPE)
 
 
 def example(name: str, **options: Any) -> tuple[Plan, Backend]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,11 +97,13 @@ class Recipe:
         optimizer: the rule of the update.
         clip_norm: the gradient of the mean loss is scaled down to this global norm where it is longer; None: never.
         ema_decay: share of the averaged weights that is kept a step; None: no average is kept.
+        precision: what matrix products and convolutions of built-in models take and give; see `models.Precision`.
     """
 
     optimizer: Optimizer
     clip_norm: float | None = None
     ema_decay: float | None = None
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 class Backend(Protocol):

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from reprise_trainer.backends import jax_switches
 from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
 from reprise_trainer.backends.jax_models import BuiltInProgram
-from reprise_trainer.backends.jax_own import own_program
+from reprise_trainer.backends.jax_own import OwnProgram
 from reprise_trainer.backends.jax_program import JaxProgram, JaxSums
 from reprise_trainer.backends.jax_trace import primitives_of
 from reprise_trainer.backends.jax_update import added, next_state
@@ -37,7 +37,8 @@ class JaxBackend:
     version = str(jax.__version__)
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
-        self._program: JaxProgram = own_program(model) if isinstance(model, Own) else BuiltInProgram(model)
+        self._program: JaxProgram
+        self._program = OwnProgram(model) if isinstance(model, Own) else BuiltInProgram(model, recipe.precision)
         self._recipe = recipe
         self._layout = self._program.layout
 
@@ -58,8 +59,8 @@ class JaxBackend:
         return self._program.random_streams()
 
     def aliases(self) -> dict[str, str]:
-        """See `Backend.aliases`. NNX keeps a shared parameter once, under its first name; other trees hold no two."""
-        return {}
+        """See `Backend.aliases`."""
+        return self._program.aliases()
 
     def initial(self, seed: int) -> TrainingState:
         """See `Backend.initial`."""

@@ -1,26 +1,26 @@
-"""The built-in models in JAX, as functions of named parameters; pure, to be compiled."""
+"""The built-in models in JAX, compiled from functions of named parameters."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from functools import partial
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array, lax
+from jax import Array
 from numpy.typing import NDArray
 
 from reprise_trainer.backends.interface import WEIGHT, Predictions, ShardKey, Tensors
+from reprise_trainer.backends.jax_gpt import gpt_scores
+from reprise_trainer.backends.jax_layers import cross_entropies, image_scores
 from reprise_trainer.backends.jax_program import JaxSums, Values, compiled_gradient
-from reprise_trainer.backends.layout import Layout, layout_of
+from reprise_trainer.backends.layout import layout_of
 from reprise_trainer.backends.models import (
-    KERNEL,
-    POOL,
     BuiltIn,
-    Cnn,
-    hidden_widths,
+    Gpt,
+    Precision,
+    aliases,
     initial_values,
     kept_by_dropout,
     parameters,
@@ -28,19 +28,17 @@ from reprise_trainer.backends.models import (
 )
 from reprise_trainer.data.batches import Fields
 
-_LAYOUT = ("NCHW", "OIHW", "NCHW")
-"""Images (records, channels, height, width), kernels (out, in, height, width), as in every backend."""
-
 
 class BuiltInProgram:
     """See `JaxProgram`."""
 
-    def __init__(self, model: BuiltIn) -> None:
+    def __init__(self, model: BuiltIn, precision: Precision) -> None:
         self._model = model
+        self._precision = precision
         self.layout = layout_of({each.name: each.shape for each in parameters(model)})
         self.buffers: Tensors = {}
-        self._gradient = compiled_gradient(self.layout, partial(_total_loss, model))
-        self._predict = jax.jit(partial(_predictions, model, self.layout))
+        self._gradient = compiled_gradient(self.layout, self._total_loss)
+        self._predict = jax.jit(self._predictions)
 
     def initial(self, seed: int) -> tuple[Tensors, Tensors]:
         """See `JaxProgram.initial`."""
@@ -48,87 +46,51 @@ class BuiltInProgram:
 
     def shard(self, vector: Array, buffers: Values, fields: Fields, key: ShardKey) -> JaxSums:
         """See `JaxProgram.shard`."""
-        images, labels = _arrays(fields)
-        kept = []
-        if self._model.dropout > 0:
-            layers = range(1, len(hidden_widths(self._model)) + 1)
-            kept = [kept_by_dropout(self._model, key, layer, len(labels)) for layer in layers]
+        inputs, labels = _arrays(self._model, fields)
         weights = fields.get(WEIGHT)
-        loss, weight, gradient = self._gradient(vector, images, labels, kept, weights)
-        return JaxSums(loss, len(labels) if weights is None else weight, gradient, {})
+        kept = kept_by_dropout(self._model, key, len(labels))
+        loss, weight, gradient = self._gradient(vector, inputs, labels, kept, weights)
+        return JaxSums(loss, labels.size if weights is None else weight, gradient, {})
 
     def predict(self, vector: Array, buffers: Values, fields: Fields) -> Predictions:
         """See `JaxProgram.predict`."""
-        images, labels = _arrays(fields)
-        result, losses = self._predict(vector, images, labels)
+        inputs, labels = _arrays(self._model, fields)
+        scores, losses = self._predict(vector, inputs, labels)
         weights = np.asarray(fields.get(WEIGHT, np.ones(len(labels))), np.float32)
-        return Predictions(np.asarray(losses) * weights, weights, np.asarray(result), labels)
+        each = weights * math.prod(labels.shape[1:])
+        return Predictions(np.asarray(losses) * weights, each, np.asarray(scores), labels)
 
     def random_streams(self) -> dict[str, str]:
         """See `JaxProgram.random_streams`."""
         return random_streams(self._model)
 
+    def aliases(self) -> dict[str, str]:
+        """See `JaxProgram.aliases`."""
+        return aliases(self._model)
 
-def scores(model: BuiltIn, values: Mapping[str, Array], images: Array, kept: Sequence[Array]) -> Array:
-    """Unnormalised class scores.
+    def _scores(self, values: Values, inputs: Array, kept: Sequence[Array]) -> Array:
+        if isinstance(self._model, Gpt):
+            return gpt_scores(self._model, values, inputs, kept, precision=self._precision)
+        return image_scores(self._model, values, inputs, kept, precision=self._precision)
 
-    Args:
-        model: which model.
-        values: parameter name → float32 array.
-        images: uint8 (records, height, width).
-        kept: for each hidden dense layer a bool array (records, width) of what dropout keeps; empty: no dropout.
+    def _total_loss(
+        self, values: Values, inputs: Array, labels: Array, kept: Sequence[Array], weights: Array | None
+    ) -> tuple[Array, Array | None]:
+        losses = cross_entropies(self._scores(values, inputs, kept), labels)
+        if weights is None:
+            return losses.sum(), None
+        each = weights.reshape(-1, *[1] * (labels.ndim - 1))
+        return (losses * each).sum(), weights.sum() * math.prod(labels.shape[1:])
 
-    Returns:
-        float32 (records, classes).
-    """
-    x = images[:, None].astype(jnp.float32) / 255.0 - 0.5
-    if isinstance(model, Cnn):
-        for number in range(1, len(model.channels) + 1):
-            x = _pooled(_convolved(x, values[f"conv{number}.weight"]) + values[f"conv{number}.bias"][:, None, None])
-            x = jax.nn.relu(x)
-    x = x.reshape(len(images), -1)
-    layers = len(hidden_widths(model)) + 1
-    for number in range(1, layers):
-        x = jax.nn.relu(_dense(x, values, number))
-        if kept:
-            x = x * kept[number - 1] * (1.0 / (1.0 - model.dropout))
-    return _dense(x, values, layers)
+    def _predictions(self, vector: Array, inputs: Array, labels: Array) -> tuple[Array, Array]:
+        scores = self._scores(self.layout.views(vector), inputs, ())
+        return scores, cross_entropies(scores, labels).reshape(len(labels), -1).sum(axis=1)
 
 
-def record_losses(scores: Array, labels: Array) -> Array:
-    """Cross entropy of each record: float32 (records,), from scores (records, classes) and int32 labels."""
-    chosen = jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
-    return jax.nn.logsumexp(scores, axis=1) - chosen
-
-
-def _convolved(x: Array, weight: Array) -> Array:
-    padding = [(KERNEL // 2, KERNEL // 2)] * 2
-    return lax.conv_general_dilated(x, weight, (1, 1), padding, dimension_numbers=_LAYOUT)
-
-
-def _pooled(x: Array) -> Array:
-    extent = (1, 1, POOL, POOL)
-    return lax.reduce_window(x, -jnp.inf, lax.max, extent, extent, "VALID")
-
-
-def _dense(x: Array, values: Mapping[str, Array], number: int) -> Array:
-    return x @ values[f"dense{number}.weight"].T + values[f"dense{number}.bias"]
-
-
-def _total_loss(
-    model: BuiltIn, values: Values, images: Array, labels: Array, kept: list[Array], weights: Array | None
-) -> tuple[Array, Array | None]:
-    losses = record_losses(scores(model, values, images, kept), labels)
-    if weights is None:
-        return losses.sum(), None
-    return (losses * weights).sum(), weights.sum()
-
-
-def _predictions(model: BuiltIn, layout: Layout, vector: Array, images: Array, labels: Array) -> tuple[Array, Array]:
-    result = scores(model, layout.views(vector), images, ())
-    return result, record_losses(result, labels)
-
-
-def _arrays(fields: Fields) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Images uint8 (records, height, width) and labels int32 (records,)."""
+def _arrays(model: BuiltIn, fields: Fields) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Images uint8 (records, height, width) and labels int32 (records,); or tokens int32 (records, block) and those
+    that follow them."""
+    if isinstance(model, Gpt):
+        tokens = fields["tokens"].astype(np.int32)
+        return tokens[:, :-1], tokens[:, 1:]
     return np.ascontiguousarray(fields["image"]), fields["label"].astype(np.int32)

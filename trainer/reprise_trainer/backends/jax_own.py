@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array
 
 from reprise_trainer.backends.interface import WEIGHT, Predictions, ShardKey, Tensors
-from reprise_trainer.backends.jax_program import JaxProgram, JaxSums, Values, compiled_gradient
+from reprise_trainer.backends.jax_program import JaxSums, Values, compiled_gradient
 from reprise_trainer.backends.jax_trees import NnxTree, PlainTree, Tree
 from reprise_trainer.backends.layout import layout_of
 from reprise_trainer.backends.models import Own
@@ -27,17 +27,12 @@ from reprise_trainer.entry_point import load_entry_point
 from reprise_trainer.errors import InputError
 
 
-def own_program(own: Own) -> JaxProgram:
-    """The program of a user's model.
+class OwnProgram:
+    """See `JaxProgram`.
 
     Raises:
         InputError: an entry point can't be loaded, or doesn't keep the contract.
     """
-    return OwnProgram(own)
-
-
-class OwnProgram:
-    """See `JaxProgram`."""
 
     def __init__(self, own: Own) -> None:
         self._own = own
@@ -74,6 +69,10 @@ class OwnProgram:
         """See `JaxProgram.random_streams`."""
         streams = {"initial": "seed", "key": "seed, step, shard"}
         return streams | dict.fromkeys(self._tree.streams, "seed, step, shard, path")
+
+    def aliases(self) -> dict[str, str]:
+        """See `Backend.aliases`. NNX keeps a shared parameter once, under its first name; other trees hold no two."""
+        return {}
 
     def _made(self, seed: int) -> Tree:
         model = self._make(_key(_key_data(seed, "own", "initial")), **self._own.options)

@@ -48,6 +48,9 @@ class JaxProgram(Protocol):
     def random_streams(self) -> dict[str, str]:
         """See `Backend.random_streams`."""
 
+    def aliases(self) -> dict[str, str]:
+        """See `Backend.aliases`."""
+
 
 Compiled = Callable[..., tuple[Array, Any, Array]]
 

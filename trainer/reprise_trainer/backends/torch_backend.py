@@ -42,7 +42,8 @@ class TorchBackend:
     version = str(torch.__version__)
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
-        self._program: TorchProgram = OwnProgram(model) if isinstance(model, Own) else BuiltInProgram(model)
+        self._program: TorchProgram
+        self._program = OwnProgram(model) if isinstance(model, Own) else BuiltInProgram(model, recipe.precision)
         self._recipe = recipe
         self._layout = self._program.layout
 

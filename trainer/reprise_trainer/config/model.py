@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from reprise_trainer.config.section import Section
 from reprise_trainer.entry_point import PATTERN
@@ -25,6 +25,24 @@ class MlpSection(Section):
         max_length=16, description="Widths of the hidden dense layers."
     )
     dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of hidden values dropped in training.")
+
+
+class GptSection(Section):
+    kind: Literal["gpt"]
+    layers: int = Field(ge=1, le=256, description="Blocks of attention and a dense part.")
+    heads: int = Field(ge=1, le=256, description="Attention heads of a block; they divide the width.")
+    width: int = Field(ge=1, le=65536, description="Width of a token's vector.")
+    dropout: float = Field(default=0.0, ge=0.0, lt=1.0, description="Share of hidden values dropped in training.")
+    tied: bool = Field(default=True, description="The head's weights are those of the tokens' embedding.")
+    recompute: bool = Field(
+        default=False, description="Compute a block's values again on the way back: less memory, more time."
+    )
+
+    @model_validator(mode="after")
+    def _fits(self) -> GptSection:
+        if self.width % self.heads:
+            raise ValueError(f"heads must divide width {self.width}, and {self.heads} do not")
+        return self
 
 
 class OwnSection(Section):

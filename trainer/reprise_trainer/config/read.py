@@ -14,7 +14,7 @@ from reprise_trainer.config.checkpoint import CheckpointSection
 from reprise_trainer.config.code import CodeSection
 from reprise_trainer.config.data import DataSection
 from reprise_trainer.config.evaluate import EvaluateSection
-from reprise_trainer.config.model import CnnSection, MlpSection, OwnSection
+from reprise_trainer.config.model import CnnSection, GptSection, MlpSection, OwnSection
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.run import RunSection
 from reprise_trainer.config.section import Section
@@ -32,7 +32,7 @@ class RunConfig(Section):
 
     run: RunSection
     data: DataSection
-    model: Annotated[CnnSection | MlpSection | OwnSection, Field(discriminator="kind")]
+    model: Annotated[CnnSection | MlpSection | GptSection | OwnSection, Field(discriminator="kind")]
     train: TrainSection
     code: CodeSection | None = None
     checkpoint: CheckpointSection = CheckpointSection()

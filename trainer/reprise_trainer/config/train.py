@@ -16,6 +16,22 @@ class TrainSection(Section):
     steps: int | None = Field(default=None, ge=1, description="Length of the run in steps; or give epochs.")
     batch_size: int = Field(ge=1, le=2**20, description="Records a step, over all logical shards.")
     shards: int = Field(default=1, ge=1, le=1024, description="Parts of a batch: a power of two that divides it.")
+    clip_norm: float | None = Field(
+        default=None,
+        gt=0,
+        allow_inf_nan=False,
+        description="Longest that the gradient of the mean loss may be, over all parameters; a longer one is scaled.",
+    )
+    ema_decay: float | None = Field(
+        default=None,
+        gt=0,
+        lt=1,
+        description="Keep a moving average of the weights, this share of the old one a step; evaluation uses it.",
+    )
+    precision: Literal["float32", "bfloat16"] = Field(
+        default="float32", description="What matrix products and convolutions take and give; all else is float32."
+    )
+    allow_slow: bool = Field(default=False, description="Go on where the CPU has no bfloat16 of its own.")
     optimizer: Annotated[SgdSection | AdamWSection, Field(discriminator="kind")]
 
     @model_validator(mode="after")

@@ -6,38 +6,39 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Recipe, Sgd
-from reprise_trainer.backends.models import Cnn, Mlp, Model, Own
+from reprise_trainer.backends.models import Cnn, Gpt, Mlp, Model, Own
 from reprise_trainer.config.data import MadeData, StoreSection, places
-from reprise_trainer.config.model import CnnSection, OwnSection
+from reprise_trainer.config.model import CnnSection, GptSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.read import RunConfig
+from reprise_trainer.config.train import TrainSection
 from reprise_trainer.data.augment import Augmentation
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
-from reprise_trainer.errors import RefusedError, SystemFailureError
+from reprise_trainer.errors import InputError, RefusedError, SystemFailureError
 from reprise_trainer.training.retention import Retention
+from reprise_trainer.training.schedule import Schedule
 
 TRAIN_SPLIT = "train"
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What is computed in a run. `rate_falls`: the learning rate goes down to zero in a line over the run."""
+    """What is computed in a run."""
 
     seed: int
     steps: int
     batch_size: int
     shards: int
     checkpoint_every: int
-    learning_rate: float
-    rate_falls: bool
+    schedule: Schedule
     model: Model
     recipe: Recipe
     retention: Retention = field(default_factory=Retention)
 
     def rate(self, step: int) -> float:
-        """The learning rate of `step` (0, 1, …): at most two rounded operations, no mathematical library."""
-        return self.learning_rate * ((self.steps - step) / self.steps) if self.rate_falls else self.learning_rate
+        """The learning rate of `step` (0, 1, …)."""
+        return self.schedule.at(step)
 
 
 def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
@@ -55,10 +56,9 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         batch_size=config.train.batch_size,
         shards=config.train.shards,
         checkpoint_every=config.checkpoint.every or steps,
-        learning_rate=config.train.optimizer.lr,
-        rate_falls=config.train.optimizer.schedule == "linear",
+        schedule=_schedule(config.train.optimizer, steps),
         model=_model(config, source.snapshot),
-        recipe=Recipe(_optimizer(config.train.optimizer)),
+        recipe=_recipe(config.train),
         retention=Retention(config.checkpoint.keep_last, config.checkpoint.keep_every, config.checkpoint.keep_best),
     )
 
@@ -130,11 +130,39 @@ def _model(config: RunConfig, snapshot: Snapshot) -> Model:
     section = config.model
     if isinstance(section, OwnSection):
         return Own(section.model, section.loss, section.options)
+    if isinstance(section, GptSection):
+        return _gpt(section, snapshot)
     height, width = snapshot.field("image").shape
     classes = len(snapshot.field("label").classes or ())
     if isinstance(section, CnnSection):
         return Cnn((height, width), classes, tuple(section.channels), section.hidden, section.dropout)
     return Mlp((height, width), classes, tuple(section.hidden), section.dropout)
+
+
+def _gpt(section: GptSection, snapshot: Snapshot) -> Gpt:
+    field = snapshot.field("tokens")
+    if len(field.shape) != 1 or field.shape[0] < 2 or not field.classes:
+        raise InputError(f"snapshot {snapshot.name!r}: field 'tokens' is no row of two or more tokens with their names")
+    return Gpt(
+        vocabulary=len(field.classes),
+        block=field.shape[0] - 1,
+        layers=section.layers,
+        heads=section.heads,
+        width=section.width,
+        dropout=section.dropout,
+        tied=section.tied,
+        recompute=section.recompute,
+    )
+
+
+def _schedule(section: SgdSection | AdamWSection, steps: int) -> Schedule:
+    if section.warmup >= steps:
+        raise InputError(f"train.optimizer.warmup: {section.warmup} steps are not fewer than the run's {steps}")
+    return Schedule(section.lr, section.schedule, steps, section.warmup, section.final)
+
+
+def _recipe(section: TrainSection) -> Recipe:
+    return Recipe(_optimizer(section.optimizer), section.clip_norm, section.ema_decay, section.precision)
 
 
 def _optimizer(section: SgdSection | AdamWSection) -> Optimizer:

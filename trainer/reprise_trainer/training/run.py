@@ -19,6 +19,7 @@ from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.loop import Trained, available_workers, first_state
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
+from reprise_trainer.training.prices import prices
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.stages import PreprocessedBatches, load_stages, require_pure
@@ -75,6 +76,8 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     source = open_snapshot(request.data, expected=request.snapshot)
     emit({"event": "checked", "snapshot": source.digest, "message": _checked(source)})
 
+    for price in prices(config):
+        emit({"event": "checked", "message": price})
     stages = load_stages(config.stages)
     plan = make_plan(config, source)
     backend = make_backend(config.train.backend, plan)
