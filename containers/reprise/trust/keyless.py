@@ -13,8 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cryptography import x509
-
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, SystemFailureError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE, PAYLOAD_TYPE, SIZE_LIMIT, VerifiedStatement, read_statement
@@ -23,6 +21,7 @@ from reprise_trainer.identity.statements import WITNESS_HINT
 from reprise_trainer.identity.strict_json import parse_json
 
 if TYPE_CHECKING:
+    from cryptography import x509
     from sigstore.models import Bundle, TrustedRoot
 
 _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
@@ -130,6 +129,7 @@ def certificate_identity(certificate: x509.Certificate) -> tuple[str, str]:
     Raises:
         DoesNotHoldError: it names none, or more than one.
     """
+    from cryptography import x509  # 15 ms, which a key's bundle does not need
     from sigstore.errors import VerificationError
     from sigstore.verify.policy import OIDCIssuerV2
 
@@ -190,6 +190,8 @@ def read_certificate(bundle: bytes) -> x509.Certificate:
     Raises:
         InputError: it has none that can be read.
     """
+    from cryptography import x509
+
     document: Any = parse_json(bundle, "bundle", size_limit=SIZE_LIMIT)
     try:
         data = base64.b64decode(document["verificationMaterial"]["certificate"]["rawBytes"], validate=True)
