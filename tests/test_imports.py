@@ -43,6 +43,7 @@ HOST = {
         *("artifacts", "build", "events", "lock", "registry", "run_config", "run_folder", "snapshots", "store"),
         *("stored_image", "train", "trust"),
     ),
+    "admission": ("registry", "store", "trust"),
     "bundle": ("events", "registry", "store", "trust"),
     "doctor": ("artifacts", "lock", "registry", "store", "stored_image", "trust"),
     "audit": (
@@ -72,17 +73,8 @@ HOST = {
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
         "ingest_data",
-        *(
-            "bundle",
-            "doctor",
-            "host",
-            "run_config",
-            "run_folder",
-            "snapshots",
-            "trackers",
-            "vulnerabilities",
-            "witness",
-        ),
+        *("admission", "bundle", "doctor", "host", "run_config", "run_folder", "snapshots", "trackers"),
+        *("vulnerabilities", "witness"),
     ),
     "__main__": ("cli",),
 }

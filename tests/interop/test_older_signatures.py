@@ -76,6 +76,7 @@ def test_a_bundle_alone_is_no_signature_to_cosign_2(
     assert "no signatures found" in cosign_2("verify", "--key", key, *OLDER, reference, check=False).stderr
 
 
+@pytest.mark.long
 def test_podman_pulls_it_under_the_exported_policy_and_nothing_unsigned(
     new_podman: Any, registry: Any, signed_image: Any, signed_here: Any, tmp_path: Path
 ) -> None:

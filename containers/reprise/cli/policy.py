@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -23,8 +24,11 @@ def _verbs() -> None:
 @app.command()
 def export(
     target: Annotated[
-        Literal["containers", "kubernetes"],
-        typer.Option("--for", help="containers: podman, skopeo, CRI-O. kubernetes: sigstore's policy-controller."),
+        Literal["containers", "containerd", "kubernetes"],
+        typer.Option(
+            "--for",
+            help="containers: podman, skopeo, CRI-O. containerd: its image verifier. kubernetes: policy-controller.",
+        ),
     ],
     output: Annotated[Path, typer.Option("--output", help="Folder for the files.", metavar="DIR")],
     policy: PolicyOption = None,
@@ -38,10 +42,16 @@ def export(
 
     from reprise.cli.output import print_json
     from reprise.trust.export import export_policy, write_export
+    from reprise.trust.export_containerd import export_containerd
     from reprise.trust.keys import home
     from reprise.trust.policy_file import POLICY_FILE, load_policy
 
-    exported = export_policy(load_policy(policy or home() / POLICY_FILE), target, output, datetime.now(UTC))
+    place = policy or home() / POLICY_FILE
+    rules = load_policy(place)
+    if target == "containerd":
+        exported = export_containerd(place.read_bytes(), rules.root, output, sys.executable)
+    else:
+        exported = export_policy(rules, target, output, datetime.now(UTC))
     written = [str(path) for path in write_export(exported, output)]
     if as_json:
         print_json({"files": written, "not_checked": list(exported.not_carried)})

@@ -52,10 +52,9 @@ def pull_checked(
         InputError: a part is malformed or too large.
         NotFoundError, UnavailableError, DoesNotHoldError: as `pull`; and what `check` raises.
     """
-    _require_small_config(root)
     report = PullReport(root.digest, tag=tag)
     with judging_store(store) as judged:
-        manifests = _bring_small(origin, root, judged, kinds, report)
+        manifests, report.skipped = bring_small(origin, root, judged, kinds)
         check(judged, root.digest)
         store.add(judged.read(root.blobs[0].digest))
         bring_blobs(origin, store, [root], {root.digest}, report, on_event)
@@ -66,7 +65,7 @@ def pull_checked(
 
 
 def _require_small_config(root: ReadManifest) -> None:
-    if root.blobs[0].size > MANIFEST_LIMIT:
+    if root.blobs and root.blobs[0].size > MANIFEST_LIMIT:
         raise InputError(f"{root.digest} has a config of {root.blobs[0].size} bytes, at most {MANIFEST_LIMIT} are read")
 
 
@@ -81,13 +80,22 @@ def judging_store(store: Store) -> Iterator[Store]:
         yield Store.open(Path(name, "store"))
 
 
-def _bring_small(
-    origin: Origin, root: ReadManifest, judged: Store, kinds: Collection[str], report: PullReport
-) -> list[ReadManifest]:
-    """The image's manifest and config, and its small referrers of these kinds, into `judged`."""
-    bring_blob(origin, root.blobs[0], judged, threading.Event())
+def bring_small(
+    origin: Origin, root: ReadManifest, judged: Store, kinds: Collection[str]
+) -> tuple[list[ReadManifest], list[str]]:
+    """An image's manifest and config (or an index), and its small referrers of these kinds, into `judged`.
+
+    Returns:
+        The manifests that came, that of the image first; and which referrers were left out, and why.
+
+    Raises:
+        InputError: the config is too large, or there are too many referrers; and as for `bring_blob`.
+    """
+    _require_small_config(root)
+    for config in root.blobs[:1]:
+        bring_blob(origin, config, judged, threading.Event())
     judged.put_manifest(root.data, root.media_type)
-    manifests = [root]
+    manifests, skipped = [root], []
     for referrer in origin.referrers(root.digest):
         try:
             found = origin.manifest(referrer.digest)
@@ -98,13 +106,13 @@ def _bring_small(
             for blob in found.blobs:
                 bring_blob(origin, blob, judged, threading.Event())
         except (DoesNotHoldError, InputError, NotFoundError) as error:
-            report.skipped.append(f"{referrer.digest}: {error.message}")  # anybody may attach rubbish to an image
+            skipped.append(f"{referrer.digest}: {error.message}")  # anybody may attach rubbish to an image
             continue
         judged.put_manifest(found.data, found.media_type, artifact_type=found.artifact_type)
         manifests.append(found)
         if len(manifests) > REFERRERS_LIMIT:
             raise InputError(f"{root.digest} has more than {REFERRERS_LIMIT} referrers of the kinds asked for")
-    return manifests
+    return manifests, skipped
 
 
 def _adopt(manifest: ReadManifest, judged: Store, store: Store, tag: str) -> None:

@@ -25,10 +25,12 @@ KUBERNETES_API = "policy.sigstore.dev/v1beta1"
 
 @dataclass(frozen=True, slots=True)
 class Export:
-    """Files (path below the folder → text), and the rules of the policy that the tool will not check."""
+    """Files (path below the folder → text), the rules of the policy that the tool will not check, and which of the
+    files are programs."""
 
     files: Mapping[str, str]
     not_carried: tuple[str, ...] = field(default=())
+    executables: frozenset[str] = frozenset()
 
 
 def export_policy(policy: Policy, target: Target, folder: Path, at: datetime) -> Export:
@@ -73,7 +75,7 @@ def write_export(export: Export, folder: Path) -> list[Path]:
             path.parent.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise storage_error(error, path) from error
-        write_durably(path, text.encode())
+        write_durably(path, text.encode(), mode=0o755 if name in export.executables else 0o644)
         written.append(path)
     return written
 
