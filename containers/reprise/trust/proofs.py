@@ -142,9 +142,9 @@ class SigstoreProofs:
 
         try:
             response = decode_timestamp_response(base64.b64decode(said["signedTimestamp"], validate=True))
+            time = response.tst_info.gen_time  # read only now: it is lazy
         except Exception as error:  # of base64 and of ASN.1
             raise DoesNotHoldError(f"a time stamp cannot be read: {one_line(error)}") from error
-        time = response.tst_info.gen_time
         for authority in self._trusted.get_timestamp_authorities():
             signer, *chain = authority.certificates(allow_expired=True)
             ends = authority.validity_period_end
