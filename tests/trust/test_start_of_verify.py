@@ -5,7 +5,18 @@ from __future__ import annotations
 import subprocess
 import sys
 
-SLOW = ("requests", "pydantic", "rich", "docker", "zstandard", "sigstore", "http.client", "asyncio", "difflib")
+SLOW = (
+    "requests",
+    "pydantic",
+    "rich",
+    "docker",
+    "zstandard",
+    "sigstore",
+    "cryptography.x509",
+    "http.client",
+    "asyncio",
+    "difflib",
+)
 
 PROGRAM = f"""
 import sys
