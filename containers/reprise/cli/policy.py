@@ -60,3 +60,25 @@ def export(
         print(f"wrote        {path}")
     for rule in exported.not_carried:
         print(f"not checked  {rule}")
+
+
+@app.command("trusted-root")
+def trusted_root(
+    output: Annotated[Path, typer.Option("--output", help="New file for it.", metavar="FILE")],
+    trust_config: Annotated[
+        Path | None,
+        typer.Option("--trust-config", help="Whose; by default the public Sigstore's, fetched by TUF.", metavar="FILE"),
+    ] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Write the trusted root of a Sigstore, and print the digest that a policy pins.
+
+    Example: `reprise policy trusted-root --output trusted_root.json`
+    """
+    from reprise.cli.output import print_json, print_rows
+    from reprise.trust.keyless_signer import read_trust_config
+    from reprise.trust.policy_file import save_trusted_root
+
+    digest = save_trusted_root(read_trust_config(trust_config).trusted_root, output)
+    document = {"file": str(output), "trusted_root": digest}
+    print_json(document) if as_json else print_rows(document.items())

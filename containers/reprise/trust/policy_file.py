@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from reprise.trust.keys import home
-from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.identity.bundle import public_pem
 from reprise_trainer.identity.policy import SIZE_LIMIT, Policy, PolicyKey, read_policy, write_policy
+
+if TYPE_CHECKING:
+    from sigstore.models import TrustedRoot
 
 POLICY_FILE = "policy.toml"
 ROOT_FILE = "trusted_root.json"
@@ -95,6 +100,20 @@ def save_new_policy(data: bytes, path: Path, root: bytes | None = None) -> Polic
         write_durably(beside, pinned)
     write_durably(path, data)
     return policy
+
+
+def save_trusted_root(root: TrustedRoot, path: Path) -> str:
+    """Write a trusted root as canonical JSON, so that whoever fetches the same one gets the same bytes; its digest.
+
+    Raises:
+        InputError: another file is there; it is not replaced, since a policy may pin it.
+        StorageError: it cannot be written.
+    """
+    data = canonical_json(json.loads(root._inner.to_json()))
+    if path.exists() and path.read_bytes() != data:
+        raise InputError(f"{path} exists, and is not replaced", hint="Name a new file, and compare the two.")
+    write_durably(path, data)
+    return sha256_digest(data)
 
 
 def load_or_make_policy(key: ec.EllipticCurvePublicKey, path: Path | None = None) -> Policy:
