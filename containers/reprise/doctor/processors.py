@@ -13,6 +13,9 @@ from reprise.lock.model import Artifact
 from reprise_trainer.numerics.cpu import read_cpuinfo
 from reprise_trainer.numerics.profiles import DEFAULT, PROFILES
 
+CPU_PROFILES = {name: each for name, each in PROFILES.items() if each.backends["torch"].get("device") == "cpu"}
+"""Profiles that compute on the CPU, and promise something of it."""
+
 _SECONDS = 30
 _RUNTIME = re.compile(r"nvidia-cuda-runtime(-cu\d+)?\Z")
 _SMI_DRIVER = re.compile(r"Driver Version:\s*([\d.]+)")
@@ -26,7 +29,7 @@ def cpu(cpuinfo: Path = Path("/proc/cpuinfo")) -> list[Finding]:
     """One finding for each profile: whether this CPU has the flags that it needs."""
     info = read_cpuinfo(cpuinfo)
     flags = set(info.get("flags", "").split())
-    missing = {name: [flag for flag in each.cpu_flags if flag not in flags] for name, each in PROFILES.items()}
+    missing = {name: [flag for flag in each.cpu_flags if flag not in flags] for name, each in CPU_PROFILES.items()}
     works = [name for name, lacks in missing.items() if not lacks]
     return [_profile(name, lacks, works, info.get("model name", "of unknown model")) for name, lacks in missing.items()]
 

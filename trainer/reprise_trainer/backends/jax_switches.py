@@ -19,14 +19,26 @@ def prepare(switches: Mapping[str, str], threads: int) -> None:
     if "matmul_precision" in switches:
         jax.config.update("jax_default_matmul_precision", switches["matmul_precision"])
     found = {
-        "platform": jax.default_backend(),
+        "platform": _platform(switches.get("platform", "")),
         "threads": os.environ.get("NPROC", ""),  # XLA sizes its pool by it, and cuts reductions by the pool
         "x64": str(bool(jax.config.jax_enable_x64)).lower(),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
     }
-    for name, expected in {**switches, "threads": str(threads)}.items():
+    expected_threads = {"threads": str(threads)} if switches else {}  # a profile that pins nothing pins no pool either
+    for name, expected in {**switches, **expected_threads}.items():
         if found.get(name) != expected:
             raise SystemFailureError(
                 f"jax reports {name} {found.get(name)!r}, the profile asks for {expected!r}",
                 hint="The CPU or this build of jax cannot keep the profile; nothing was trained.",
             )
+
+
+def _platform(expected: str) -> str:
+    try:
+        return str(jax.default_backend())
+    except (RuntimeError, AssertionError) as error:  # JAX_PLATFORMS names one that is not here, or has no plugin here
+        raise SystemFailureError(
+            f"the profile computes on a {expected or 'device'}, and jax finds none"
+            + (f": {error}" if str(error) else ""),
+            hint='Use an environment and a machine with it, or profile = "x86-64-v3".',
+        ) from error

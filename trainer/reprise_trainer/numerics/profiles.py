@@ -136,7 +136,56 @@ _PORTABLE = Profile(
     backends=MappingProxyType({"torch": {**_TORCH_CPU, "capability": "DEFAULT"}, "jax": _JAX_CPU}),
 )
 
-PROFILES: Mapping[str, Profile] = MappingProxyType({each.name: each for each in (_X86_64_V3, _PORTABLE)})
+_CUDA = Profile(
+    name="cuda",
+    promise="the same bits from run to run on GPUs of one model, with one driver and one image; nothing between models",
+    machines=(MachineClass("NVIDIA GPUs of one model", "", _V2),),
+    cpu_flags=_V2,
+    environment=MappingProxyType(
+        {
+            **_THREADS,
+            "JAX_PLATFORMS": "cuda",
+            "ATEN_CPU_CAPABILITY": "default",  # what is left on the CPU
+            "ONEDNN_MAX_CPU_ISA": "SSE41",
+            "MKL_CBWR": "COMPATIBLE",
+            "OPENBLAS_CORETYPE": "Nehalem",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # cuBLAS's own way to fixed results with streams (its manual, 2.1.4)
+            "NVIDIA_TF32_OVERRIDE": "0",  # cuBLAS and cuDNN keep float32 whatever a program asks for
+            "NCCL_ALGO": "Ring",  # one order of addition for a topology; NCCL else chooses by size
+            "NCCL_PROTO": "Simple",
+            "NCCL_NVLS_ENABLE": "0",  # sums in the switch: another order from call to call (NVIDIA/nccl issue 1497)
+            "NCCL_COLLNET_ENABLE": "0",
+            "XLA_FLAGS": "--xla_gpu_deterministic_ops=true --xla_gpu_exclude_nondeterministic_ops=true "
+            "--xla_gpu_autotune_level=0",  # kernels are not chosen by how fast they were this time
+        }
+    ),
+    backends=MappingProxyType(
+        {
+            "torch": {
+                **_TORCH,
+                "device": "cuda",
+                "cudnn_deterministic": "true",
+                "cudnn_benchmark": "false",
+                "cudnn_tf32": "false",
+                "matmul_tf32": "false",
+                "reduced_precision_sums": "false",
+                "attention": "math",  # the fused kernels' backward passes add in no fixed order
+            },
+            "jax": {"platform": "gpu", "x64": "false", "matmul_precision": "highest"},
+        }
+    ),
+)
+
+_FAST = Profile(
+    name="fast",
+    promise="nothing: not reproducible; only the seeds are fixed",
+    machines=(),
+    cpu_flags=(),
+    environment=MappingProxyType({}),
+    backends=MappingProxyType({"torch": {}, "jax": {}}),
+)
+
+PROFILES: Mapping[str, Profile] = MappingProxyType({each.name: each for each in (_X86_64_V3, _PORTABLE, _CUDA, _FAST)})
 
 
 def profile_asked_for(config: bytes, *, where: str) -> tuple[Profile, int]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
 from reprise_trainer.backends.interface import Backend, ShardKey, State
 from reprise_trainer.data.batches import BatchSource
+from reprise_trainer.numerics.enter import further_xla_flags
 from reprise_trainer.numerics.measure import measure
 from reprise_trainer.numerics.profiles import Profile
 from reprise_trainer.numerics.proof import Proof, prove, with_used
@@ -24,5 +27,7 @@ def prove_run(
     """
     table = read_table()
     proof = prove(profile, backend.name, backend.version, threads, measure(backend.name, quick=True), table)
+    if further := further_xla_flags(profile, os.environ):
+        proof = proof.weakened(f"XLA_FLAGS has {' '.join(further)}, which the profile does not set")
     fields = batches.batch(0).shard(0, plan.shards)
     return with_used(proof, backend.name, backend.operations(state, fields, ShardKey(plan.seed, 0, 0)), table)

@@ -12,6 +12,7 @@ from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
+from reprise_trainer.numerics.enter import require_profile
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
@@ -67,7 +68,8 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
 
     Raises:
         InputError: the configuration doesn't hold, or the training diverged.
-        RefusedError: the snapshot is another, or is damaged; or the output folder holds another run.
+        RefusedError: this process does not run under the profile; the snapshot is another, or is damaged; or the
+            output folder holds another run.
         StoppedError: the run was asked to end, and left a checkpoint.
         SystemFailureError: the backend can't keep the profile.
         StorageError: the output can't be written.
@@ -76,12 +78,14 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     source = open_snapshot(request.data, expected=request.snapshot)
     emit({"event": "checked", "snapshot": source.digest, "message": _checked(source)})
 
+    profile = PROFILES[config.run.profile]
+    require_profile(profile, config.run.threads)
     for price in prices(config):
         emit({"event": "checked", "message": price})
     stages = load_stages(config.stages)
     plan = make_plan(config, source)
     backend = make_backend(config.train.backend, plan)
-    backend.prepare(PROFILES[config.run.profile].backends[backend.name], config.run.threads)
+    backend.prepare(profile.backends[backend.name], config.run.threads)
 
     header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed)
     beginning = begin(request.output, header)
@@ -92,7 +96,6 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     if stages.preprocess is not None:
         require_pure(stages.preprocess, batches.batch(beginning.step).fields)
         batches = PreprocessedBatches(batches, stages.preprocess)
-    profile = PROFILES[config.run.profile]
     proof = prove_run(profile, config.run.threads, plan, backend, first_state(plan, backend), batches)
     emit({"event": "checked", "message": proof.line()})
     with attempt(request.output, step=beginning.step, workers=workers) as log:
