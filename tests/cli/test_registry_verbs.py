@@ -32,7 +32,9 @@ def test_an_image_goes_there_and_comes_back(reprise: Any, tmp_path: Path) -> Non
             "bytes": 0,
             "skipped": [],
         }
-        assert "manifests" in reprise("pull", reference, "--store", tmp_path / "other").out
+        assert "manifests" in reprise("pull", reference, "--store", tmp_path / "other", "--unpack").out
+    unpacked = tmp_path / "other" / "cache" / "unpacked" / f"image-{digest.removeprefix('sha256:')}"
+    assert (unpacked / "etc" / "name").read_bytes() == b"x"
     assert Store(tmp_path / "other").resolve("mine") == digest
 
 

@@ -225,16 +225,31 @@ def test_a_header_of_a_gigabyte_is_refused_unread(store: Store, kind: bytes) -> 
     assert unpacked(store) == []
 
 
-def test_a_folder_of_one_layer_is_not_merged_through_a_link_of_another(store: Store, tmp_path: Path) -> None:
+@pytest.mark.parametrize("link_first", [True, False])
+@pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.REGTYPE])
+def test_a_folder_of_one_layer_is_not_merged_with_what_is_none_in_another(
+    store: Store, tmp_path: Path, kind: bytes, link_first: bool
+) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
-    link = _layer(store, _member("d", tarfile.SYMTYPE, link=str(outside)))
+    other = _layer(store, _member("d", kind, link=str(outside) if kind == tarfile.SYMTYPE else ""))
     files = _layer(store, FOLDER, _member("d/evil"), data=b"x")
+    layers = [other, files] if link_first else [files, other]
     image = ImageRef(store, sha256_digest(b"not needed"))
-    with pytest.raises(InputError, match="a folder where another layer has a link"):
-        flat_copy(image, unpack_layers(store, [link, files]))
+    with pytest.raises(InputError, match="is no folder, and another layer has a folder there"):
+        flat_copy(image, unpack_layers(store, layers))
     assert list(outside.iterdir()) == []
     assert not any(path.name.startswith(("image-", ".part-")) for path in unpacked(store))
+
+
+def test_a_folder_of_several_layers_is_as_the_highest_has_it(store: Store) -> None:
+    low, high = _member("d", tarfile.DIRTYPE, mode=0o700), _member("d", tarfile.DIRTYPE, mode=0o755)
+    low.mtime, high.mtime = 1_000, 2_000
+    layers = [_layer(store, low, _member("d/low"), data=b"l"), _layer(store, high, _member("d/high"), data=b"h")]
+    root = flat_copy(ImageRef(store, sha256_digest(b"not needed")), unpack_layers(store, layers))
+    status = (root / "d").stat()
+    assert (status.st_mode & 0o777, status.st_mtime) == (0o755, 2_000)
+    assert sorted(path.name for path in (root / "d").iterdir()) == ["high", "low"]
 
 
 def test_a_layer_that_the_store_lacks_is_named(store: Store) -> None:

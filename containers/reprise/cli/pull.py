@@ -19,6 +19,9 @@ def command(
         bool, typer.Option("--archive/--no-archive", help="Also fetch the archive, which only a rebuild needs.")
     ] = True,
     platform: PlatformOption = None,
+    unpack: Annotated[
+        bool, typer.Option("--unpack", help="Also unpack the image, so that its first run starts at once.")
+    ] = False,
     certificates: CertificatesOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -36,17 +39,22 @@ def command(
     from reprise.registry.reference import parse_reference
     from reprise.store import Store
 
-    where = parse_reference(reference)
+    where, opened = parse_reference(reference), Store.open(store)
     with progress() as on_event:
         report = pull(
             where,
-            Store.open(store),
+            opened,
             tag=tag,
             leave_out=() if archive else (ARCHIVE_TYPE,),
             platform=platform,
             certificates=certificates,
             on_event=on_event,
         )
+        if unpack:
+            from reprise.engine.interface import ImageRef
+            from reprise.engine.namespaces import unpack_image
+
+            unpack_image(ImageRef(opened, report.digest), on_event)
     document = report.as_json()
     if as_json:
         print_json(document)

@@ -83,7 +83,7 @@ class NamespacesEngine:
 def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) -> Plan:
     """Unpack what is missing, and say how the image is to be run."""
     process = image.process()
-    names = tuple(unpack_layers(image.store, image.layers(), on_event=on_event))
+    names, flat = unpack_image(image, on_event)
     if sum(len(name) + 1 for name in names) + len("lowerdir=") >= PAGE_BYTES:
         raise InputError(f"image {image.digest} has {len(names)} layers, too many to mount as one root")
     return Plan(
@@ -93,13 +93,23 @@ def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) 
         folder=process.folder,
         layers_folder=str(unpacked_folder(image.store).resolve()),
         layers=names,
-        flat=_flat(image, names),
+        flat=flat,
         mounts=(
             (str(folders.launch.resolve()), "run/reprise", False),
             (str(folders.data.resolve()), "data", False),
             (str(folders.output.resolve()), "output", True),
         ),
     )
+
+
+def unpack_image(image: ImageRef, on_event: OnEvent = ignore) -> tuple[tuple[str, ...], str]:
+    """Unpack what is missing of an image, so that the next run starts at once.
+
+    Returns:
+        the layers' names in `unpacked_folder`, lowest first, and the folder of the whole image (empty without one).
+    """
+    names = tuple(unpack_layers(image.store, image.layers(), on_event=on_event))
+    return names, _flat(image, names)
 
 
 def _flat(image: ImageRef, names: tuple[str, ...]) -> str:

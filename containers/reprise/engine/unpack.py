@@ -6,11 +6,12 @@ import fcntl
 import os
 import posixpath
 import shutil
+import stat
 import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reprise.engine.interface import ImageRef, Layer
@@ -65,7 +66,7 @@ def unpack_layers(
         raise storage_error(error, folder) from error
     by_name = {layer.diff_id.removeprefix("sha256:"): layer for layer in layers}
     if not all((folder / name).is_dir() for name in by_name):
-        with _only_unpacker(folder), ThreadPoolExecutor(workers or len(os.sched_getaffinity(0))) as pool:
+        with _only_unpacker(folder), ThreadPoolExecutor(workers or _processors()) as pool:
             missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
             missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first: nobody waits for it then
             list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0], on_event), missing))
@@ -93,27 +94,47 @@ def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
     target = folder / f"image-{image.digest.removeprefix('sha256:')}"
     if target.is_dir():
         return target
-    with _only_unpacker(folder), _made_aside(target) as aside:
-        for name in names:
-            _link_tree(folder / name, aside)
+    with _only_unpacker(folder), _made_aside(target) as aside, ThreadPoolExecutor(_processors()) as pool:
+        merged = [pair for name in names for pair in _merge_folders(str(folder / name), str(aside))]
+        list(pool.map(_link_files, merged))
+        final = {place: source for source, place in merged}  # a folder of several layers is as the highest has it
+        for place, source in reversed(final.items()):  # last: a link in a folder changes its time
+            status = os.stat(source)  # noqa: PTH116 - tens of thousands of Paths cost as much as the links
+            os.chmod(place, status.st_mode & 0o7777)  # noqa: PTH101
+            os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
     return target
 
 
-def _link_tree(source: Path, target: Path) -> None:
-    """Add a layer to a merged tree. What is there already is the same: the builder refuses two files for one path."""
+def _processors() -> int:
+    return len(os.sched_getaffinity(0))
+
+
+def _merge_folders(source: str, target: str) -> Iterator[tuple[str, str]]:
+    """Make a layer's folders in a merged tree; each of them with its place there, parents first."""
+    yield source, target
     with os.scandir(source) as entries:
         for entry in entries:
-            place = target / entry.name
+            if not entry.is_dir(follow_symlinks=False):
+                continue
+            place = f"{target}/{entry.name}"
+            with suppress(FileExistsError):  # another layer's: there are only folders so far
+                os.mkdir(place)  # noqa: PTH102
+            yield from _merge_folders(entry.path, place)
+
+
+def _link_files(pair: tuple[str, str]) -> None:
+    """Link a folder's files and links. What is there already is the same: the builder refuses two of one path."""
+    source, target = pair
+    with os.scandir(source) as entries:
+        for entry in entries:
             if entry.is_dir(follow_symlinks=False):
-                if place.is_symlink():
-                    raise InputError(
-                        f"{entry.path} is a folder where another layer has a link: it would lead elsewhere"
-                    )
-                place.mkdir(exist_ok=True)
-                _link_tree(Path(entry.path), place)
-            elif not os.path.lexists(place):
+                continue
+            place = f"{target}/{entry.name}"
+            try:
                 os.link(entry.path, place, follow_symlinks=False)
-    shutil.copystat(source, target)
+            except FileExistsError as error:
+                if stat.S_ISDIR(os.lstat(place).st_mode):
+                    raise InputError(f"{entry.path} is no folder, and another layer has a folder there") from error
 
 
 def _unpack_layer(store: Store, layer: Layer, target: Path, on_event: OnEvent) -> None:
