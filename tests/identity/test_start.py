@@ -292,6 +292,18 @@ def test_who_signed_keyless_holds_by_the_launchers_word(start: Start) -> None:
     assert start.verify().key_name == "host"
 
 
+@pytest.mark.parametrize("asked", [{"log": True}, {"time": True}, {"signers": 2}])
+def test_log_time_and_certificates_beside_keys_hold_by_the_launchers_word(start: Start, asked: dict[str, Any]) -> None:
+    release = PolicyKey("release", public_pem(start.key.public_key()))
+    vouch(start, keyless(start, keys=(release,), **asked))
+    if asked.get("signers"):  # one of them by a certificate
+        (start.folder / MORE_BUNDLES.replace("*", "1")).write_bytes((start.folder / BUNDLE_FILE).read_bytes())
+    start.sign(start.digest)
+    assert start.verify().key_name == "host, release"
+    (start.folder / DELEGATION_FILE).unlink()
+    assert "the policy is not known to hold" in start.refusal()
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

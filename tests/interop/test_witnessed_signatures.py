@@ -16,7 +16,7 @@ from tests.interop.test_signatures import put_unsigned, registry_bundles
 from reprise.trust.keyless_signer import read_trust_config
 from reprise.trust.policy_file import own_policy
 from reprise.trust.proofs import SigstoreProofs
-from reprise.trust.sign import sign_image
+from reprise.trust.sign import attest, sign_image
 from reprise.trust.witness import Witnesses
 from reprise.trust.witness_services import services_of
 from reprise.witness import witness_image
@@ -51,6 +51,24 @@ def test_cosign_verifies_what_was_witnessed_and_refuses_it_before(
     with private_sigstore() as stranger:
         (tmp_path / "root.json").write_text(json.dumps(stranger.trusted_root()))
     assert cosign("verify", *options, reference, check=False).returncode != 0
+
+
+def test_cosign_2_verifies_a_witnessed_statement_without_an_option_named_insecure(
+    cosign_2: Any, registry: Any, signed_image: Any, tmp_path: Path
+) -> None:
+    (tmp_path / "key.pub").write_text(public_pem(signed_image.key.public_key()))
+    kind = "urn:reprise:run:v1"
+    attest(signed_image.store, signed_image.digest, "small", signed_image.key, kind, {"run": "r1"})
+    options = ["--new-bundle-format", "--key", str(tmp_path / "key.pub"), "--type", kind]
+    options += ["--trusted-root", str(tmp_path / "root.json")]
+    with private_sigstore() as instance:
+        (tmp_path / "root.json").write_text(json.dumps(instance.trusted_root()))
+        reference = registry.push(signed_image.store, signed_image.digest, "witnessed/cosign-2")
+        assert cosign_2("verify-attestation", *options, reference, check=False).returncode != 0
+        policy = own_policy(signed_image.key.public_key())
+        witness_image(signed_image.store, signed_image.digest, policy, witnesses(instance, tmp_path))
+    registry.push(signed_image.store, signed_image.digest, "witnessed/cosign-2")
+    assert "payload" in cosign_2("verify-attestation", *options, reference).stdout
 
 
 @pytest.mark.parametrize("rekor", [1, 2])

@@ -18,14 +18,19 @@ from keyless_signing import DIGEST, root_of
 from private_sigstore import Fault, PrivateSigstore, private_sigstore
 from sigstore.models import ClientTrustConfig
 
+from reprise.store import Store
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.proofs import SigstoreProofs
+from reprise.trust.sign import attach_bundle, sign_image, stored_bundles
+from reprise.trust.verify import verify_image
 from reprise.trust.witness import Witnesses, Witnessing
 from reprise.trust.witness_services import services_of
-from reprise_trainer.canonical import sha256_digest
+from reprise.witness import witness_image
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, RepriseError
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement, open_bundle, sign_statement
+from reprise_trainer.identity.inventory import MANIFEST_TYPE
 from reprise_trainer.identity.judge import all_hold, evaluate
 from reprise_trainer.identity.policy import Policy
 
@@ -275,6 +280,37 @@ def test_malformed_proofs_are_refused_in_one_sentence(both: PrivateSigstore, mat
     document["verificationMaterial"] |= material
     holds, why = judged(policy_for(both, log=True), json.dumps(document).encode())
     assert not holds and "\n" not in why
+
+
+def test_of_an_index_every_image_is_witnessed_and_strangers_bundles_are_passed_over(
+    both: PrivateSigstore, store: Store, image: str, other_image: str
+) -> None:
+    kind = "application/vnd.oci.image.index.v1+json"
+    entries = [{"mediaType": MANIFEST_TYPE, "digest": each, "size": 1} for each in (image, other_image, DIGEST)]
+    index = store.put_manifest(canonical_json({"schemaVersion": 2, "mediaType": kind, "manifests": entries}), kind)
+    for each in (index, image, other_image):
+        sign_image(store, each, "x", KEY)
+    sign_image(store, image, "x", STRANGER)
+    report = witness_image(store, index, own_policy(KEY.public_key()), witnesses(both))
+    assert (len(report.statements), report.complete, report.passed_over) == (3, True, 1)
+    for each in (index, image, other_image):
+        asked = policy_for(both, log=True, time=True)
+        assert verify_image(store, each, asked).holds
+    before = list(both.requests)
+    assert witness_image(store, index, own_policy(KEY.public_key()), witnesses(both)).complete
+    assert both.requests == before
+
+
+def test_a_copy_with_a_wrong_entry_beside_it_hides_no_signature(
+    both: PrivateSigstore, store: Store, image: str
+) -> None:
+    sign_image(store, image, "x", KEY)
+    ((_, bundle),) = stored_bundles(store, image)
+    document = json.loads(bundle)
+    document["verificationMaterial"]["tlogEntries"] = [{"logIndex": "x" * 1000}]
+    attach_bundle(store, image, json.dumps(document).encode(), IMAGE_SIGNATURE)
+    assert witness_image(store, image, own_policy(KEY.public_key()), witnesses(both)).complete
+    assert verify_image(store, image, policy_for(both, log=True)).holds
 
 
 def test_a_witnessing_says_what_became_of_it() -> None:

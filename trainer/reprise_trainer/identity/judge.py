@@ -124,7 +124,7 @@ def _predicate_result(name: str, policy: Policy, statements: Statements) -> Rule
     rule = f"signed statement {name}"
     found = [each for each in statements.counted if each.statement.predicate_type == name]
     signers = {each.signer for each in found}
-    said = "signed by " + ", ".join(sorted({each.by for each in found}))
+    said = "signed by " + ", ".join(sorted({f"{each.by}{_when(each)}" for each in found}))
     count = f"{len(signers)} of at least {policy.signers} signers"
     if len(signers) >= policy.signers:
         return RuleResult(rule, "holds", said if policy.signers == 1 else f"{said}: {count}")
@@ -135,6 +135,10 @@ def _predicate_result(name: str, policy: Policy, statements: Statements) -> Rule
         reasons[_LISTED_REASONS:] = [f"and {len(reasons) - _LISTED_REASONS} more"]
     outcome: Outcome = "not checked" if statements.unchecked else "fails"
     return RuleResult(rule, outcome, "; ".join(reasons) or "the image has no signatures")
+
+
+def _when(each: Counted) -> str:
+    return f", proven to be there at {each.witnessed.time:%Y-%m-%dT%H:%M:%SZ}" if each.witnessed.time else ""
 
 
 def _witness_rules(policy: Policy, statements: Statements, *, checked: bool) -> list[RuleResult]:
