@@ -131,6 +131,7 @@ def run_in_image(
         snapshot,
         launcher,
         code=loaded.code,
+        start=loaded.start,
         output=resume or output,
         begun=begun,
         workers=workers,

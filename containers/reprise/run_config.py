@@ -10,6 +10,7 @@ from pathlib import Path
 import tomlkit
 
 from reprise.image.source import source_archive
+from reprise.start import find_start
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import InputError, NotFoundError
@@ -17,18 +18,20 @@ from reprise_trainer.errors import InputError, NotFoundError
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration's effective bytes and what they say; `code` is the archive of the run's own code, if any."""
+    """A configuration's effective bytes and what they say; `code` is the archive of the run's own code, `start` the
+    folder of the checkpoint that it starts from, if any."""
 
     data: bytes
     config: RunConfig
     code: bytes | None = None
+    start: Path | None = None
 
 
 def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
-    """Read a configuration, and the folder of code that it names.
+    """Read a configuration, and the folder of code and the checkpoint that it names.
 
     Overrides change the file's text and leave its comments and order, since a run records the text that was effective.
-    The code's digest is written there too, so that whatever names the configuration names the code.
+    Digests of code and checkpoint are written there too, so that whatever names the configuration names those.
 
     Raises:
         NotFoundError: there is no such file or folder.
@@ -47,9 +50,13 @@ def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
             raise InputError(f"{where}: code.sha256 is {pinned}, the folder {config.code.folder!r} has {found}")
         if not pinned:
             changes.append(Override("code.sha256", found))
+    start = None
+    if config.start is not None:
+        start, digests = find_start(config.start, path.parent, where=where)
+        changes += [Override(f"start.{key}", value) for key, value in digests.items()]
     if changes:
         document = tomlkit.parse(data.decode())
         apply_overrides(document, changes)
         data = tomlkit.dumps(document).encode()
         config = read_config(data, where=where)
-    return LoadedConfig(data, config, code)
+    return LoadedConfig(data, config, code, start)

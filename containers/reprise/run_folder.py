@@ -15,23 +15,31 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
-from reprise.engine.launch import LaunchContents
+from reprise.engine.launch import LaunchContents, copy_start
 from reprise.run_config import LoadedConfig, load_config
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError
-from reprise_trainer.identity.launch import CODE_FILE, CONFIG_FILE, LAUNCH_FILE, decode_launch, encode_launch
+from reprise_trainer.identity.launch import (
+    CODE_FILE,
+    CONFIG_FILE,
+    LAUNCH_FILE,
+    START_FOLDER,
+    decode_launch,
+    encode_launch,
+)
 
 
 @dataclass(frozen=True, slots=True)
 class BegunRun:
-    """A run that has begun in `folder`: its configuration's bytes, the archive of its own code (if any), its id, and
-    the digests of its image and snapshot."""
+    """A run that has begun in `folder`: its configuration's bytes, the archive of its own code and the folder of the
+    checkpoint that it starts from (if any), its id, and the digests of its image and snapshot."""
 
     folder: Path
     config: bytes
     code: bytes | None
+    start: Path | None
     run: str
     image: str
     snapshot: str
@@ -53,7 +61,7 @@ def load_run(
             raise InputError("a run that goes on keeps its configuration", hint="Leave --set away.")
         begun = _require_begun(resume)
         parsed = read_config(begun.config, where=str(begun.folder / CONFIG_FILE))
-        return LoadedConfig(begun.config, parsed, begun.code), begun
+        return LoadedConfig(begun.config, parsed, begun.code, begun.start), begun
     loaded = load_config(config, overrides)
     found = _find_begun(resume) if resume else None
     if found and found.config != loaded.data:
@@ -75,6 +83,7 @@ def _find_begun(folder: Path) -> BegunRun | None:
             return None
         config, launch = (folder / CONFIG_FILE).read_bytes(), decode_launch((folder / LAUNCH_FILE).read_bytes())
         code = (folder / CODE_FILE).read_bytes() if (folder / CODE_FILE).exists() else None
+        start = folder.resolve() / START_FOLDER if (folder / START_FOLDER).is_dir() else None
     except FileNotFoundError as error:
         raise InputError(
             f"{folder} is not the folder of a run: it has no {Path(error.filename).name}",
@@ -82,7 +91,7 @@ def _find_begun(folder: Path) -> BegunRun | None:
         ) from error
     except OSError as error:
         raise NotFoundError(f"cannot read {folder}: {error.strerror}") from error
-    return BegunRun(folder.resolve(), config, code, launch.run, launch.image, launch.snapshot)
+    return BegunRun(folder.resolve(), config, code, start, launch.run, launch.image, launch.snapshot)
 
 
 def _require_begun(folder: Path) -> BegunRun:
@@ -106,7 +115,8 @@ def new_run_id(name: str) -> str:
 
 
 def make_run_folder(folder: Path, contents: LaunchContents) -> Path:
-    """Make the folder of a new run, with what is needed to go on with it: launch, configuration, code. Its whole path.
+    """Make the folder of a new run, with what is needed to go on with it: launch, configuration, code, the checkpoint
+    to start from. Its whole path.
 
     Raises:
         InputError: there is something in it.
@@ -124,6 +134,8 @@ def make_run_folder(folder: Path, contents: LaunchContents) -> Path:
     write_durably(folder / CONFIG_FILE, contents.config)
     if contents.code is not None:
         write_durably(folder / CODE_FILE, contents.code)
+    if contents.start is not None:
+        copy_start(contents.start, folder)
     write_durably(folder / LAUNCH_FILE, encode_launch(contents.launch))
     return folder.resolve()
 

@@ -146,6 +146,7 @@ def train(
         snapshot,
         launcher,
         code=loaded.code,
+        start=loaded.start,
         output=resume or output,
         begun=begun,
         workers=workers,
@@ -160,6 +161,7 @@ def run_training(
     launcher: Launcher,
     *,
     code: bytes | None = None,
+    start: Path | None = None,
     output: Path | None = None,
     begun: BegunRun | None = None,
     workers: int = 1,
@@ -171,6 +173,7 @@ def run_training(
         config: the configuration's bytes.
         image: manifest digest of a training image in the launcher's store.
         code: archive of the run's own code, whose digest the configuration says; None where it names none.
+        start: folder of the checkpoint to start from, likewise. A copy stays in the run's folder, for audits.
         output: a new or empty folder; `runs/<run id>` by default.
         begun: the run that goes on, in its own folder and by its own id, whose image and configuration these are. Its
             record will be signed by a new key, which a new delegation vouches for.
@@ -183,7 +186,7 @@ def run_training(
     verify_image(launcher.store, image, launcher.policy).require()
     parsed = read_config(config, where=CONFIG_FILE)
     run_id = begun.run if begun else new_run_id(parsed.run.name)
-    contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code)
+    contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code, start=start)
     output = begun.folder if begun else make_run_folder(output or Path("runs") / run_id, contents)
     started = time.monotonic()
     with held(output), launch_folder(contents) as launch:

@@ -146,9 +146,12 @@ def files_that_count(output: Path) -> dict[str, bytes]:
     return {str(path.relative_to(output)): path.read_bytes() for path in paths}
 
 
-def at_step(step: int, signal_number: int) -> Callable[[dict[str, Any], int], None]:
-    """Sends a signal once `step` steps are done and the regular checkpoint before has landed, which may take longer."""
-    waits_for = {("step", step), ("checkpoint", (step - 1) // EVERY * EVERY)} - {("checkpoint", 0)}
+def at_step(step: int, signal_number: int, *, landed: bool = True) -> Callable[[dict[str, Any], int], None]:
+    """Sends a signal once `step` steps are done, and (`landed`) the regular checkpoint before stands too: it is written
+    in the background, which may take longer."""
+    waits_for = {("step", step)}
+    if landed and step > EVERY:
+        waits_for.add(("checkpoint", (step - 1) // EVERY * EVERY))
 
     def on_event(event: dict[str, Any], pid: int) -> None:
         if (event.get("event"), event.get("step")) in waits_for:

@@ -1,4 +1,4 @@
-"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT. Prints JSON lines.
+"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT [START]. Prints JSON lines.
 
 Started again on the same OUTPUT, it goes on.
 """
@@ -15,20 +15,22 @@ from reprise_trainer.training.stop import stop_on_signals
 
 
 def main() -> int:
-    path, snapshot, digest, output = sys.argv[1:]
+    path, *rest = sys.argv[1:]
     config = Path(path).read_bytes()
     profile, threads = profile_asked_for(config, where=path)
     require_cpu(profile)
     enter_profile(profile, threads)
-    return train(path, snapshot, digest, output)
+    return train(path, *rest)
 
 
-def train(path: str, snapshot: str, digest: str, output: str) -> int:
+def train(path: str, snapshot: str, digest: str, output: str, start: str = "") -> int:
     from reprise_trainer.training.run import Request, run
 
     config = Path(path).read_bytes()
 
-    request = Request(config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output))
+    request = Request(
+        config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output), Path(start) if start else None
+    )
     with stop_on_signals() as stop:
         outcome = run(request, lambda event: print(json.dumps(event), flush=True), where=path, stop=stop)
 
@@ -43,6 +45,7 @@ def train(path: str, snapshot: str, digest: str, output: str) -> int:
             {
                 "ledger": outcome.ledger_head,
                 "state": outcome.trained.digest,
+                "parent": outcome.parent and [outcome.parent.state, outcome.parent.step, outcome.parent.tensors],
                 "checkpoints": outcome.trained.checkpoints,
                 "metrics": outcome.evaluation.metrics(),
                 "workers": outcome.workers,

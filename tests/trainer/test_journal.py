@@ -21,7 +21,8 @@ from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError, StorageError
 from reprise_trainer.training import checkpoint_writer
-from reprise_trainer.training.checkpoint import checkpoint_folders, latest_good, read_checkpoint
+from reprise_trainer.training.checkpoint import latest_good, read_checkpoint
+from reprise_trainer.training.checkpoint_names import checkpoint_folders
 from reprise_trainer.training.checkpoint_writer import CheckpointWriter
 from reprise_trainer.training.journal import Journal
 from reprise_trainer.training.ledger import Header, read_ledger

@@ -77,7 +77,7 @@ def test_an_example_gives_the_same_bits_again_with_other_workers_and_after_a_res
     saved = {each: value.copy() for each, value in backend.export(whole[2].state).items()}
     *_, resumed = steps(asked, other, batches, other.load(saved), 3)
     assert state_digest(other.export(resumed.state)) == state_digest(backend.export(whole[-1].state))
-    assert whole[-1].loss < whole[0].loss
+    assert whole[-1].reading.read().loss < whole[0].reading.read().loss
 
     section = read_config(CONFIG.encode(), where="test").evaluate
     one, two = (judge(section, snapshot, backend, whole[-1].state, trained_on="train") for _ in range(2))

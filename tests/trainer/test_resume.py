@@ -15,7 +15,7 @@ from tests.trainer.interrupted_runs import EVERY, STEPS, TINY, Runs, at_step, fi
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, RefusedError
 from reprise_trainer.training.attempts import read_attempts
-from reprise_trainer.training.checkpoint import checkpoint_name
+from reprise_trainer.training.checkpoint_names import checkpoint_name
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.stop import Stop
@@ -43,7 +43,7 @@ def test_a_stopped_run_exits_75_and_goes_on_from_the_very_step(
     number: signal.Signals, runs: Runs, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     output = tmp_path / "out"
-    stopped = runs.start(output, on_event=at_step(5, number))
+    stopped = runs.start(output, on_event=at_step(5, number, landed=False))
     assert stopped.code == 75
     assert f"stopped by {number.name} after step" in stopped.error and "Traceback" not in stopped.error
     at = read_attempts(output)[0].last_step

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from tests.trainer.conftest import environment
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
-from reprise_trainer.training.checkpoint import checkpoint_folders, checkpoint_name, checkpoint_step, write_checkpoint
+from reprise_trainer.training.checkpoint import write_checkpoint
+from reprise_trainer.training.checkpoint_names import checkpoint_folders, checkpoint_name, checkpoint_step
 from reprise_trainer.training.retention import MeanLosses, Retention, pin, pins, remove_old, unpin
 
 STEPS = st.sets(st.integers(1, 60), min_size=1, max_size=20)

@@ -18,6 +18,7 @@ from reprise_trainer.identity.launch import (
     LAUNCH_FILE,
     MOUNTED_AT,
     OUTPUT,
+    START_FOLDER,
     decode_launch,
     read_launch_file,
 )
@@ -102,7 +103,10 @@ def _train_and_record(
 
     section = read_config(config, where=CONFIG_FILE).code
     code = enter_code(launch_folder, section.sha256) if section else None
-    request = Request(config, identity.digest, identity.launch.snapshot, data, output)
+    start = launch_folder / START_FOLDER
+    request = Request(
+        config, identity.digest, identity.launch.snapshot, data, output, start if start.is_dir() else None
+    )
     with sampled(lambda health: events.emit({"event": "health", "step": events.step, **health})) as usage:
         outcome = run(request, events.emit, stop=stop)
 

@@ -17,7 +17,7 @@ from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import Envelope, open_bundle
-from reprise_trainer.identity.launch import CODE_FILE, DELEGATION_FILE
+from reprise_trainer.identity.launch import CODE_FILE, DELEGATION_FILE, START_FOLDER
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
@@ -27,7 +27,8 @@ from reprise_trainer.training.record import RunRecord, read_record
 @dataclass(frozen=True, slots=True)
 class Evidence:
     """The bytes of a run's documents, none of them checked yet; `where` says where they are from, `file` is the
-    record's, where it is one. `code` is the archive of its own code, where it had some."""
+    record's, where it is one. `code` is the archive of its own code, where it had some, and `start` the folder of the
+    checkpoint that it started from, where it did."""
 
     record: bytes
     delegation: bytes
@@ -35,6 +36,7 @@ class Evidence:
     where: str
     file: Path | None = None
     code: bytes | None = None
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,7 @@ class VerifiedRun:
     config_bytes: bytes
     chain: VerifiedRecord
     code: bytes | None = None
+    start: Path | None = None
 
 
 def load_evidence(reference: str | Path, store: Store) -> Evidence:
@@ -70,7 +73,7 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
             beside[name] = _read(file)
     record = _read(path)
     stored = {} if {DELEGATION_FILE, LEDGER_FILE} <= beside.keys() else _stored_run(record, store)
-    return replace(_evidence({**beside, RECORD_FILE: record}, stored, str(path)), file=path)
+    return replace(_evidence({**beside, RECORD_FILE: record}, stored, str(path)), file=path, start=_start_beside(path))
 
 
 def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = None) -> VerifiedRun:
@@ -93,7 +96,7 @@ def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = No
         if said != found:
             raise DoesNotHoldError(f"the run record's {what} is {said}, but what comes with it is {found}")
     config = read_config(config_bytes, where="the run record's configuration")
-    return VerifiedRun(record, config, config_bytes, chain, _own_code(config, evidence))
+    return VerifiedRun(record, config, config_bytes, chain, _own_code(config, evidence), _start(config, evidence))
 
 
 def _own_code(config: RunConfig, evidence: Evidence) -> bytes | None:
@@ -114,6 +117,25 @@ def _own_code(config: RunConfig, evidence: Evidence) -> bytes | None:
     if found != f"sha256:{config.code.sha256}":
         raise DoesNotHoldError(f"{CODE_FILE} is {found}, the run's configuration says sha256:{config.code.sha256}")
     return evidence.code
+
+
+def _start_beside(path: Path) -> Path | None:
+    folder = path.with_name(START_FOLDER)
+    return folder if folder.is_dir() else None
+
+
+def _start(config: RunConfig, evidence: Evidence) -> Path | None:
+    """The checkpoint that the run started from; the replay's trainer compares it with the configuration's digest.
+
+    Raises:
+        NotFoundError: it is nowhere.
+    """
+    if config.start is not None and evidence.start is None:
+        raise NotFoundError(
+            f"{evidence.where} comes without {START_FOLDER}/, the checkpoint that the run started from",
+            hint="It lies in the run's folder: audit that, or put the checkpoint there.",
+        )
+    return evidence.start if config.start is not None else None
 
 
 def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str) -> Evidence:

@@ -93,7 +93,14 @@ class Workshop:
         launcher = Launcher(self.empty, self.key, own_policy(self.key.public_key()), self.engine)
         output = self.folder / "replay"
         result = run_training(
-            run.config_bytes, image, self._snapshot(run), launcher, code=run.code, output=output, on_event=self.on_event
+            run.config_bytes,
+            image,
+            self._snapshot(run),
+            launcher,
+            code=run.code,
+            start=run.start,
+            output=output,
+            on_event=self.on_event,
         )
         proof = check_record(output, launcher.run_policy).proof
         return Replayed((output / LEDGER_FILE).read_bytes(), result.ledger_head, result.state_digest, proof)

@@ -144,6 +144,7 @@ def _check_ledger(evidence: Evidence, run: VerifiedRun) -> Part:
         ("snapshot", record.snapshot, header.snapshot),
         ("image", record.image.digest, header.image),
         ("seed", record.seed, header.seed),
+        ("parent", record.parent.state if record.parent else "", header.parent),
     ):
         if said != found:
             return Part(record.ledger.head, ledger.head, False, f"its header's {what} is {found}, the record's {said}")

@@ -20,6 +20,7 @@ from reprise_trainer.identity.launch import (
     MORE_BUNDLES,
     POLICY_FILE,
     RUN_KEY_FILE,
+    START_FOLDER,
     Launch,
     encode_launch,
 )
@@ -29,7 +30,7 @@ from reprise_trainer.identity.launch import (
 class LaunchContents:
     """What a run is told: the launch itself, run.toml's bytes, the image's bundle, the delegation's bundle, the run's
     private key (PEM), the policy (TOML), further bundles about the image that the policy asks for, and the archive of
-    the run's own code."""
+    the run's own code; `start` is the folder of the checkpoint that it starts from."""
 
     launch: Launch
     config: bytes
@@ -39,6 +40,7 @@ class LaunchContents:
     policy: bytes
     more_bundles: tuple[bytes, ...] = ()
     code: bytes | None = None
+    start: Path | None = None
 
 
 @contextmanager
@@ -71,9 +73,23 @@ def launch_folder(contents: LaunchContents, *, parent: Path | None = None) -> It
     try:
         for name, data in files.items():
             _write(folder / name, data, 0o400 if name == RUN_KEY_FILE else 0o444)
+        if contents.start is not None:
+            copy_start(contents.start, folder)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def copy_start(checkpoint: Path, folder: Path) -> None:
+    """Copy a checkpoint's folder into `folder`, under the name that the trainer and an audit look for.
+
+    Raises:
+        StorageError: it can't be written.
+    """
+    try:
+        shutil.copytree(checkpoint, folder / START_FOLDER)
+    except OSError as error:  # shutil.Error is one
+        raise storage_error(error, folder / START_FOLDER) from error
 
 
 def _write(path: Path, data: bytes, mode: int) -> None:

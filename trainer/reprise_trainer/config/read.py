@@ -19,6 +19,7 @@ from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.run import RunSection
 from reprise_trainer.config.section import Section
 from reprise_trainer.config.stages import StagesSection
+from reprise_trainer.config.start import StartSection
 from reprise_trainer.config.train import TrainSection
 from reprise_trainer.errors import InputError
 from reprise_trainer.redaction import find_secret
@@ -37,6 +38,7 @@ class RunConfig(Section):
     code: CodeSection | None = None
     checkpoint: CheckpointSection = CheckpointSection()
     stages: StagesSection | None = None
+    start: StartSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
 
 

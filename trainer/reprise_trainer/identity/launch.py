@@ -28,6 +28,8 @@ RUN_KEY_FILE = "run-key.pem"
 POLICY_FILE = "policy.toml"
 CODE_FILE = "code.tar"
 """The user's own code, where the configuration names some."""
+START_FOLDER = "start"
+"""The checkpoint of another run that the configuration starts from, where it names one."""
 
 SIZE_LIMIT = 16 << 20
 """Bytes of a file in the folder."""

@@ -9,7 +9,6 @@ then renamed.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -25,13 +24,8 @@ from safetensors.numpy import load, save_file
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
 from reprise_trainer.training.checkpoint_document import describe, read_document
+from reprise_trainer.training.checkpoint_names import DOCUMENT, TENSORS, checkpoint_folders, checkpoint_name
 from reprise_trainer.training.state_digest import canonical_array, first_difference, rows_digest, tensor_rows
-
-TENSORS, DOCUMENT = "state.safetensors", "state.json"
-CHECKPOINTS = "checkpoints"
-"""Where a run keeps its checkpoints, in its output folder."""
-
-_NAME = re.compile(r"step-(\d{8,})\Z")
 
 Tensors = Mapping[str, NDArray[Any]]
 
@@ -45,16 +39,6 @@ class Checkpoint:
     digest: str
     tensors: Tensors
     aliases: Mapping[str, str]
-
-
-def checkpoint_name(step: int) -> str:
-    """The folder's name of the checkpoint after `step` steps."""
-    return f"step-{step:08d}"
-
-
-def checkpoint_step(path: Path) -> int:
-    """The number of finished steps in a checkpoint's folder's name."""
-    return int(path.name.removeprefix("step-"))
 
 
 def write_checkpoint(
@@ -121,14 +105,6 @@ def read_checkpoint(folder: Path) -> Checkpoint:
         said = f"step {document.step}, the state is that after step {int(tensors['step'])}"
         raise DoesNotHoldError(f"{folder / DOCUMENT}: {said}")
     return Checkpoint(document.step, document.state, tensors, document.aliases)
-
-
-def checkpoint_folders(folder: Path) -> list[Path]:
-    """The checkpoints' folders in `folder`, newest (most steps) first; nothing in them was looked at yet."""
-    if not folder.is_dir():
-        return []
-    found = [(int(match[1]), path) for path in folder.iterdir() if (match := _NAME.match(path.name))]
-    return [path for _, path in sorted(found, reverse=True)]
 
 
 def latest_good(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:

@@ -5,15 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
-from reprise_trainer.training.checkpoint import (
-    CHECKPOINTS,
-    DOCUMENT,
-    TENSORS,
-    Checkpoint,
-    checkpoint_folders,
-    latest_good,
-    read_checkpoint,
-)
+from reprise_trainer.training.checkpoint import Checkpoint, latest_good, read_checkpoint
+from reprise_trainer.training.checkpoint_names import CHECKPOINTS, DOCUMENT, TENSORS, checkpoint_folders
 
 
 def find_checkpoint(path: Path) -> Checkpoint:

@@ -17,6 +17,7 @@ from reprise_trainer.training.record import (
     CheckpointFacts,
     ImageFacts,
     LedgerFacts,
+    ParentFacts,
     ProfileFacts,
     ProofFacts,
     ResourceFacts,
@@ -80,6 +81,7 @@ def describe_run(
         finished=format_time(datetime.now(UTC)),
         delegation=key.delegation,
         attempts=tuple(AttemptFacts(**asdict(each)) for each in outcome.attempts),
+        parent=ParentFacts(**asdict(outcome.parent)) if outcome.parent else None,
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.errors import DoesNotHoldError, RepriseError, StorageError
-from reprise_trainer.training.checkpoint import CHECKPOINTS
+from reprise_trainer.training.checkpoint_names import CHECKPOINTS
 from reprise_trainer.training.checkpoint_writer import CheckpointWriter
 from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import Reading, StepFacts

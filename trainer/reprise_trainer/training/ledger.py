@@ -29,12 +29,14 @@ _HEADER_KEYS = {"ledger", "config", "snapshot", "image", "seed"}
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """What the run is a run of: digests of the configuration's bytes, the snapshot and the image, and the seed."""
+    """What the run is a run of: digests of the configuration's bytes, the snapshot and the image, the seed, and the
+    state digest of the checkpoint of another run that it starts from (empty, and not in the line, without one)."""
 
     config: str
     snapshot: str
     image: str
     seed: int
+    parent: str = ""
 
     def line(self) -> dict[str, Any]:
         return {
@@ -43,6 +45,7 @@ class Header:
             "snapshot": self.snapshot,
             "image": self.image,
             "seed": self.seed,
+            **({"parent": self.parent} if self.parent else {}),
         }
 
 
@@ -148,9 +151,9 @@ def _entries(data: bytes) -> Iterator[dict[str, Any]]:
 
 def _read_header(line: bytes, where: str) -> Header:
     entry = _object(line, 1, where)
-    if set(entry) != _HEADER_KEYS or entry["ledger"] != FORMAT:
+    if set(entry) - {"parent"} != _HEADER_KEYS or entry["ledger"] != FORMAT:
         raise InputError(f"{where}: line 1 is not the header of a ledger of format {FORMAT}")
-    return Header(entry["config"], entry["snapshot"], entry["image"], entry["seed"])
+    return Header(entry["config"], entry["snapshot"], entry["image"], entry["seed"], entry.get("parent", ""))
 
 
 def _read_line(line: bytes, number: int, where: str) -> dict[str, Any]:

@@ -105,7 +105,10 @@ def train(
         StoppedError: the run was asked to end, and left a checkpoint.
     """
     first = beginning.checkpoint
-    state = backend.load(first.tensors) if first else first_state(plan, backend)
+    if first is not None:
+        state = backend.load(first.tensors)
+    else:
+        state = first_state(plan, backend) if beginning.initial is None else beginning.initial
     with Journal(plan, beginning, output, emit, aliases=backend.aliases()) as journal:
         for step in steps(plan, backend, batches, state, beginning.step, workers=workers, loaders=loaders):
             journal.add(step.reading)

@@ -75,6 +75,16 @@ class CheckpointFacts(_Document):
     state: str = Field(pattern=_DIGEST)
 
 
+class ParentFacts(_Document):
+    """The checkpoint of another run that this one started from: state digest, finished steps, digest of that run's
+    record (empty where it has none), and the tensors that were taken."""
+
+    state: str = Field(pattern=_DIGEST)
+    step: int
+    record: str
+    tensors: tuple[str, ...]
+
+
 class AttemptFacts(_Document):
     """One start of the run: times in UTC, why it ended, finished steps at its start and end, and its workers. `ended`
     is empty where it was killed; `last_step` is then that of its start."""
@@ -141,6 +151,7 @@ class RunRecord(_Document):
     finished: str
     delegation: str = Field(pattern=_DIGEST)
     attempts: tuple[AttemptFacts, ...] = ()
+    parent: ParentFacts | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,17 +14,12 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from reprise_trainer.backends.interface import Tensors
+from reprise_trainer.backends.interface import State, Tensors
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import NotFoundError, RefusedError
-from reprise_trainer.training.checkpoint import (
-    CHECKPOINTS,
-    Checkpoint,
-    checkpoint_folders,
-    latest_good,
-    write_checkpoint,
-)
+from reprise_trainer.training.checkpoint import Checkpoint, latest_good, write_checkpoint
+from reprise_trainer.training.checkpoint_names import CHECKPOINTS, checkpoint_folders
 from reprise_trainer.training.ledger import FILE_NAME, Header, read_ledger
 from reprise_trainer.training.ledger_writer import LedgerWriter
 
@@ -42,7 +37,7 @@ class Beginning:
     `step` steps are finished; `checkpoint` is the state after them (None: the first state), `checkpoints` the regular
     ones so far as (finished steps, state digest), `lines` those of the ledger so far, and `ledger` is open for the
     next one. `seen` holds what an earlier attempt wrote beyond, step → chain: the same steps must give the same lines
-    again. `messages` is for people.
+    again. `messages` is for people. `initial` is the first state, where it is not the one that the seed gives.
     """
 
     step: int
@@ -52,6 +47,7 @@ class Beginning:
     seen: Mapping[int, str]
     messages: tuple[str, ...]
     lines: tuple[Mapping[str, Any], ...] = ()
+    initial: State | None = None
 
 
 def begin(output: Path, header: Header) -> Beginning:

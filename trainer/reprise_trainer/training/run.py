@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from reprise_trainer.backends.interface import Backend, State
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
+from reprise_trainer.errors import RefusedError
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.enter import require_profile
@@ -24,19 +26,22 @@ from reprise_trainer.training.prices import prices
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.stages import PreprocessedBatches, load_stages, require_pure
+from reprise_trainer.training.start import Parent, start_from
 from reprise_trainer.training.stop import Stop
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, and the
-    folder for what comes out: empty, or as an earlier attempt of the same run left it."""
+    """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, the
+    folder for what comes out (empty, or as an earlier attempt of the same run left it), and the folder of the
+    checkpoint that the configuration starts from, if any."""
 
     config: bytes
     image: str
     snapshot: str
     data: Path
     output: Path
+    start: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +60,7 @@ class Outcome:
     ledger_head: str
     ledger_lines: int
     attempts: tuple[Attempt, ...] = ()
+    parent: Parent | None = None
 
 
 def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | None = None) -> Outcome:
@@ -87,8 +93,10 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     backend = make_backend(config.train.backend, plan)
     backend.prepare(profile.backends[backend.name], config.run.threads)
 
-    header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed)
-    beginning = begin(request.output, header)
+    initial, parent = _start(config, request, backend, first_state(plan, backend), emit)
+    said = parent.state if parent else ""
+    header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed, said)
+    beginning = replace(begin(request.output, header), initial=initial)
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
     workers = available_workers(plan.shards, config.run.threads)
@@ -96,7 +104,7 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
     if stages.preprocess is not None:
         require_pure(stages.preprocess, batches.batch(beginning.step).fields)
         batches = PreprocessedBatches(batches, stages.preprocess)
-    proof = prove_run(profile, config.run.threads, plan, backend, first_state(plan, backend), batches)
+    proof = prove_run(profile, config.run.threads, plan, backend, initial, batches)
     emit({"event": "checked", "message": proof.line()})
     with attempt(request.output, step=beginning.step, workers=workers) as log:
         noting = _noting_steps(emit, log)
@@ -129,7 +137,21 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
         ledger_head=ledger.head,
         ledger_lines=ledger.lines,
         attempts=read_attempts(request.output),
+        parent=parent,
     )
+
+
+def _start(
+    config: RunConfig, request: Request, backend: Backend, state: State, emit: Emit
+) -> tuple[State, Parent | None]:
+    """The state before step 0, and the checkpoint of another run that is in it, if any."""
+    if config.start is None:
+        return state, None
+    if request.start is None:
+        raise RefusedError("the configuration starts from a checkpoint, and the launcher brought none")
+    state, parent = start_from(config.start, request.start, backend, state)
+    emit({"event": "checked", "message": f"starts from {len(parent.tensors)} tensors of state {parent.state}"})
+    return state, parent
 
 
 def _noting_steps(emit: Emit, log: Log) -> Emit:
