@@ -41,7 +41,7 @@ LOADERS = Path(__file__).parent / "loaders"
 ENVIRONMENTS = CHECKOUT / ".cache" / "benchmarks"
 
 PEERS = {"dataloader": "torch_loader.py", "grain": "grain_loader.py", "streaming": "streaming_loader.py"}
-REQUIREMENTS = {"grain": ["grain==0.2.18"], "streaming": ["mosaicml-streaming==0.13.0", "torch<2.7"]}
+REQUIREMENTS = {"grain": ["grain==0.2.18"], "streaming": ["mosaicml-streaming==0.13.0"]}
 """Peer → what its environment installs; a peer without a row runs in ours."""
 
 ROUNDS, BATCH = 5, 128

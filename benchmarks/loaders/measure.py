@@ -1,4 +1,4 @@
-"""What every loader is measured by: one epoch of batches, each summed so that its bytes are really read.
+"""What every loader is measured by: an epoch of batches or 4 seconds, each batch summed so that it is really read.
 
 Run by data_order.py as `PYTHON benchmarks/loaders/NAME.py FOLDER BATCH`: FOLDER holds `image.npy` and `label.npy`; each
 program writes the same records in its own format there, once. It prints one JSON line.
@@ -14,6 +14,9 @@ from typing import Any
 
 WARM = 30
 """Batches before the clock starts: threads and processes are up by then."""
+
+LONGEST = 4.0
+"""Seconds after which an epoch need not go on: the rate is known."""
 
 Batch = tuple[Any, Any]
 
@@ -37,6 +40,8 @@ def records_per_second(batches: Iterator[Batch], batch: int) -> float:
         assert len(image) == len(label) == batch
         touch(image, label)
         count += 1
+        if time.perf_counter() - start > LONGEST:
+            break
     return count * batch / (time.perf_counter() - start)
 
 

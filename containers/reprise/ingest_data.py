@@ -13,7 +13,7 @@ from reprise.events import OnEvent, ignore
 from reprise.lock.environment import read_environment
 from reprise.project import Project
 from reprise.run_config import load_config
-from reprise.snapshots import data_artifacts, make_snapshot, prepare_snapshot
+from reprise.snapshots import data_artifacts, keep_snapshot, make_snapshot, prepare_snapshot
 from reprise.store import Store
 from reprise_trainer.config.data import StoreSection
 from reprise_trainer.data.snapshot import DOCUMENT, Snapshot, decode_snapshot
@@ -21,18 +21,20 @@ from reprise_trainer.data.snapshot import DOCUMENT, Snapshot, decode_snapshot
 
 @dataclass(frozen=True, slots=True)
 class Ingested:
-    """A snapshot, its digest, and its folder; None where it was not kept."""
+    """A snapshot and its digest; where it was kept, its folder, and the digest of its artifact in the store."""
 
     snapshot: Snapshot
     digest: str
-    folder: Path | None
+    folder: Path | None = None
+    artifact: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The result for `--json`: the snapshot's document without its shards, and where it is."""
         document = self.snapshot.model_dump(mode="json", by_alias=True, exclude_none=True)
         for split in document["splits"].values():
             split["bytes"] = sum(shard["bytes"] for shard in split.pop("shards"))
-        return {"digest": self.digest, "folder": str(self.folder) if self.folder else None, **document}
+        place = {"artifact": self.artifact, "folder": str(self.folder) if self.folder else None}
+        return {"digest": self.digest, **place, **document}
 
     def rows(self) -> Iterator[tuple[str, str]]:
         """The result for people."""
@@ -48,7 +50,8 @@ class Ingested:
             yield name, f"{split.records:,} records ({split.rule.kind}){told}"
         if self.snapshot.leaks:
             yield "leakage", f"{self.snapshot.leaks:,} records equal one of another split"
-        if self.folder:
+        if self.folder and self.artifact:
+            yield "artifact", self.artifact
             yield "folder", str(self.folder)
 
 
@@ -71,10 +74,10 @@ def ingest(config: Path, store: Store, project: Project, *, keep: bool = True, o
     on_event({"event": "phase", "name": "make the data snapshot"})
     if keep or isinstance(parsed.data, StoreSection):
         kept = prepare_snapshot(parsed.data, store)
-        return Ingested(_read(kept.folder), kept.digest, kept.folder)
+        return Ingested(_read(kept.folder), kept.digest, kept.folder, keep_snapshot(kept, store))
     with tempfile.TemporaryDirectory(dir=store.cache, prefix="dry-run-") as aside:
         made = make_snapshot(parsed.data, store, Path(aside))
-        return Ingested(_read(made.folder), made.digest, None)
+        return Ingested(_read(made.folder), made.digest)
 
 
 def _read(folder: Path) -> Snapshot:

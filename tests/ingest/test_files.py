@@ -181,6 +181,7 @@ def test_a_dry_run_says_what_would_be_made_and_keeps_nothing(folder: Path, store
     assert dry["splits"]["train"]["records"] == 6 and dry["folder"] is None
     assert not (store.cache / "snapshots").exists() and not list(store.cache.iterdir())
     kept = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    assert store.manifest(kept["artifact"])["config"]["digest"] == kept["digest"]
     assert kept["digest"] == dry["digest"] and (Path(kept["folder"]) / "snapshot.json").exists()
     (folder / "pictures" / "cat" / "bad.png").write_bytes(b"")
     config.write_text(data_table(IMAGES, folder) + REST)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
-from tests.trainer.conftest import RECORDS
+from tests.trainer.conftest import RECORDS, environment
 
 from reprise_trainer.data.batches import Batches, Column
 from reprise_trainer.data.snapshot import OpenSnapshot
@@ -66,3 +69,38 @@ def test_a_column_of_many_shards_is_as_one() -> None:
     many = Column(tuple(np.split(values, cuts[1:])), np.array(cuts))
     asked = np.random.default_rng(0).integers(0, 1000, 5000)
     assert np.array_equal(many.take(asked), values[asked])
+
+
+def test_a_large_split_is_read_in_windows_with_bounded_memory(tmp_path: Path) -> None:
+    # In a process of its own: what is measured is its private memory, which mapped shards are not part of.
+    script = """
+import sys
+from pathlib import Path
+import numpy as np
+from reprise.ingest.rows import Reading, Rows
+from reprise.ingest.write import write_snapshot
+from reprise_trainer.config.data import FashionMnistSection
+from reprise_trainer.data.batches import Batches
+from reprise_trainer.data.prefetch import prefetched
+from reprise_trainer.data.snapshot import RecordField, Source, open_snapshot
+
+folder, mebibytes = Path(sys.argv[1]), int(sys.argv[2])
+field = RecordField(name="image", dtype="uint8", shape=(1 << 16,))
+def rows():
+    for number in range(16 * mebibytes):
+        yield Rows("made", [number], {"image": number.to_bytes(4, "little") * (1 << 14)})
+rules = FashionMnistSection(name="large", file="made", sha256="0" * 64)
+write_snapshot(folder, Reading((field,), {"train": rows()}), rules, [Source(artifact="pkg:generic/x", sha256="0" * 64)])
+batches = Batches(open_snapshot(folder), "train", seed=1, batch_size=16, order="windows")
+def private():
+    return int(Path("/proc/self/status").read_text().split("RssAnon:")[1].split()[0])
+before, most, seen = private(), 0, []
+for batch in prefetched(batches.batch, range(mebibytes), 2):
+    seen += batch.fields["image"][:, :4].copy().view("<u4").ravel().tolist()
+    most = max(most, private() - before)
+assert sorted(seen) == list(range(16 * mebibytes))
+print(most)
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "large"), "64"]
+    done = subprocess.run(command, env=environment(), check=True, capture_output=True, text=True)
+    assert int(done.stdout) < 24 * 1024, "KiB; the batches that wait have 1 MiB each, the split has 64"

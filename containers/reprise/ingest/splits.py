@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -62,12 +63,13 @@ def _count(value: int | float, records: int) -> int:
 
 
 def _by_hash(source: StagedSplit, counts: Mapping[str, int], key: str) -> list[Part]:
-    order = sorted(range(source.records), key=lambda record: (_keyed(key, source.digest(record)), record))
+    digests = list(source.digests(range(source.records)))
+    order = sorted(range(source.records), key=lambda record: (_keyed(key, digests[record]), record))
     parts, start = [], 0
     for name, count in counts.items():
         end = start + count
         # Equal records have equal hashes and follow each other: none of their groups is cut in two.
-        while start < end < len(order) and source.digest(order[end]) == source.digest(order[end - 1]):
+        while start < end < len(order) and digests[order[end]] == digests[order[end - 1]]:
             end -= 1
         rule = SplitRule(kind="lowest-keyed-hash", source=TRAIN, key=key)
         parts.append(Part(name, source, sorted(order[start:end]), rule))
@@ -103,13 +105,17 @@ class Equals:
 
 def find_equals(parts: Sequence[Part]) -> Equals:
     """Compare every record with every other one, by the digests of their inputs."""
+    counted = Counter(digest for part in parts for digest in part.staged.digests(part.chosen))
+    repeated = {digest for digest, count in counted.items() if count > 1}  # few, or none: only they are looked at
     seen: dict[bytes, tuple[Part, int]] = {}
     duplicates = {part.name: 0 for part in parts}
     leaks = 0
     examples: dict[bool, list[str]] = {True: [], False: []}
     for part in parts:
-        for record in part.chosen:
-            first, other = seen.setdefault(part.staged.digest(record), (part, record))
+        for record, digest in zip(part.chosen, part.staged.digests(part.chosen), strict=True):
+            if digest not in repeated:
+                continue
+            first, other = seen.setdefault(digest, (part, record))
             if first is part and other == record:
                 continue
             inside = first is part

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 from bisect import bisect_right
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -68,9 +68,10 @@ class StagedSplit:
         with (self._folder / field.name).open("rb") as file:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
-    def digest(self, record: int) -> bytes:
-        """The digest of a record's inputs."""
-        return bytes(self._digests[record * DIGEST_SIZE : (record + 1) * DIGEST_SIZE])
+    def digests(self, records: Iterable[int]) -> Iterator[bytes]:
+        """The digests of records' inputs."""
+        found = bytes(self._digests)
+        return (found[record * DIGEST_SIZE : (record + 1) * DIGEST_SIZE] for record in records)
 
     def origin(self, record: int) -> str:
         """Where a record came from: `FILE, row NUMBER`."""
@@ -107,10 +108,11 @@ class StagedSplit:
 
     def _digest(self, rows: Rows) -> None:
         columns = [(memoryview(rows.columns[field.name]), *_steps(field)) for field in self._compared]
+        (data, step, length), *others = columns
         for record in range(len(rows.numbers)):
-            digest = hashlib.blake2b(digest_size=DIGEST_SIZE)
-            for data, step, length in columns:
-                digest.update(data[record * step : record * step + length])
+            digest = hashlib.blake2b(data[record * step : record * step + length], digest_size=DIGEST_SIZE)
+            for other, other_step, other_length in others:
+                digest.update(other[record * other_step : record * other_step + other_length])
             self._digests += digest.digest()
 
 
