@@ -19,6 +19,10 @@ from reprise_trainer.identity.inventory import INVENTORY_PATH, Inventory, LayerR
 NAMED = 20
 """How many differences a refusal names; the count tells of the rest."""
 
+ADDED = "added: no layer lists it"
+CHANGED_BYTES = "bytes changed"
+"""How `Difference.what` says, or begins to say, these two."""
+
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 
 
@@ -196,7 +200,7 @@ def _walk(
                     continue
                 file = unseen.pop(path, None)
                 if file is None:
-                    differences[path] = "added: no layer lists it"
+                    differences[path] = ADDED
                     continue  # one line for a whole added folder
                 found = entry.stat(follow_symlinks=False)
                 mode = found.st_mode
@@ -231,14 +235,14 @@ def _compare(file: ListedFile, found: os.stat_result, owner: tuple[int, int], pa
     if stat.S_IMODE(found.st_mode) != file.mode:
         return f"mode changed: expected {file.mode:04o}, found {stat.S_IMODE(found.st_mode):04o}"
     if kind == "file" and file.sha256 and found.st_size != file.size:
-        return f"bytes changed: expected {file.size:,} bytes, found {found.st_size:,}"
+        return f"{CHANGED_BYTES}: expected {file.size:,} bytes, found {found.st_size:,}"
     return ""
 
 
 def _changed_bytes(file: ListedFile, digest: bytes | None) -> str:
     if digest is None:
         return "can't be read"
-    return f"bytes changed: expected sha256 {file.sha256}, found {digest.hex()}"
+    return f"{CHANGED_BYTES}: expected sha256 {file.sha256}, found {digest.hex()}"
 
 
 def _size(count: int) -> str:

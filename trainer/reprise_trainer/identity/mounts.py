@@ -73,7 +73,7 @@ ALLOWED_MOUNTS: tuple[AllowedMount, ...] = (
     AllowedMount("data", frozenset(), "the data snapshot", needs_read_only=True),
     AllowedMount("output", frozenset(), "what the run writes"),
 )
-"""Every mount that a run may have. Devices of a GPU runtime get a table of their own, passed beside this one."""
+"""Every mount that a run may have without a GPU; `driver.py` has those of NVIDIA's driver."""
 
 
 def read_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> tuple[Mount, ...]:

@@ -19,14 +19,20 @@ ADDED_BY_ENGINES: Mapping[str, re.Pattern[str]] = {
     "HOME": re.compile(r"/|/root"),
     "TERM": re.compile(r"[A-Za-z0-9._+-]*"),
     "container": re.compile(r"podman|docker|oci"),
+    "NVIDIA_VISIBLE_DEVICES": re.compile(r"[A-Za-z0-9,:./-]*"),
+    "NVIDIA_DRIVER_CAPABILITIES": re.compile(r"[a-z0-9,]*"),
 }
-"""What docker and podman set by themselves (tried: dockerd 20.10, podman 4.3), and the values that these may have."""
+"""What docker and podman set by themselves (tried: dockerd 20.10, podman 4.3; for GPUs dockerd's nvidia_linux.go), and
+the values that these may have."""
 
 CLOSURES = re.compile(r"|\[[^/]*\]|/memfd:libffi \(deleted\)")
 """Executable memory that is no file: code made at run time, the kernel's own, libffi's callbacks."""
 
 ANONYMOUS = re.compile(r"|\[[^/]*\]|/dev/zero( \(deleted\))?|/memfd:.*|/SYSV[0-9a-f]{8} \(deleted\)|anon_inode:.*")
 """Memory that is no file (proc(5), maps; shm_open and memfd_create for what processes share)."""
+
+DEVICES = re.compile(r"/dev/nvidia(ctl|-uvm|-uvm-tools|\d+)")
+"""Memory of a GPU, and the driver's registers."""
 
 DATA_FOLDERS = ("/data/", "/output/", "/tmp/", "/var/tmp/", "/dev/shm/")
 """Where a run's own files are: they may be mapped, but never executed."""
@@ -171,7 +177,7 @@ def _may_be_mapped(area: MappedFile, listed: Collection[str]) -> bool:
         return True
     if area.executable:
         return CLOSURES.fullmatch(area.path) is not None
-    return ANONYMOUS.fullmatch(area.path) is not None or area.path.startswith(DATA_FOLDERS)
+    return bool(ANONYMOUS.fullmatch(area.path) or DEVICES.fullmatch(area.path)) or area.path.startswith(DATA_FOLDERS)
 
 
 def _short(value: str) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError, RefusedError, RepriseError
 from reprise_trainer.identity import launch as launch_folder
+from reprise_trainer.identity.driver import DRIVER_MOUNTS, NO_DRIVER, Driver, find_driver
 from reprise_trainer.identity.launch import Launch, decode_launch, read_launch_file
 from reprise_trainer.identity.measure import NAMED, Measurement, measure
-from reprise_trainer.identity.mounts import Mount, allowed_points, check_mounts, read_mounts
+from reprise_trainer.identity.mounts import ALLOWED_MOUNTS, Mount, allowed_points, check_mounts, read_mounts
 from reprise_trainer.identity.own_code import OwnCode, changed_files
 from reprise_trainer.identity.process import (
     ProcessFacts,
@@ -32,12 +33,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, slots=True)
 class Identity:
     """A run that knows what it is: `digest` is the image's, measured and signed; `key_name` names the policy's key that
-    signed it (several, separated by commas)."""
+    signed it (several, separated by commas). `driver` is the host's for its GPUs, where there is one."""
 
     digest: str
     key_name: str
     launch: Launch
     measurement: Measurement
+    driver: Driver = NO_DRIVER
 
     def line(self) -> str:
         """One line for people."""
@@ -70,15 +72,18 @@ def verify_identity(
     """
     mounts = read_mounts() if mounts is None else mounts
     facts = read_process() if process is None else process
-    measurement = measure(root, mounted=allowed_points(mounts), owner=owner)
+    allowed = (*ALLOWED_MOUNTS, *DRIVER_MOUNTS)
+    measurement = measure(root, mounted=allowed_points(mounts, allowed), owner=owner)
+    driver = find_driver(root, mounts, measurement)
     config = measurement.inventory.config.get("config", {})
     _refuse_if_any(
         "this is not the image as it was built",
         [
             *check_process(facts, config, switches),
-            *check_mounts(mounts),
-            *(str(difference) for difference in measurement.differences),
-            *check_mappings(facts.mapped, facts.modules, measurement.listed),
+            *check_mounts(mounts, allowed),
+            *driver.problems,
+            *driver.unexplained(measurement.differences),
+            *check_mappings(facts.mapped, facts.modules, measurement.listed.keys() | driver.paths),
         ],
     )
     launch = _read_launch(folder)
@@ -86,9 +91,8 @@ def verify_identity(
         raise RefusedError(
             f"wrong image: the launcher asked for {launch.image}, this one measures {measurement.digest}"
         )
-    return Identity(
-        measurement.digest, _signed_by(folder, measurement.digest, at or datetime.now(UTC)), launch, measurement
-    )
+    signed_by = _signed_by(folder, measurement.digest, at or datetime.now(UTC))
+    return Identity(measurement.digest, signed_by, launch, measurement, driver)
 
 
 def verify_end(identity: Identity, code: OwnCode | None = None) -> None:
@@ -102,7 +106,9 @@ def verify_end(identity: Identity, code: OwnCode | None = None) -> None:
         RefusedError: something from outside the image was loaded meanwhile.
     """
     own = code.modules if code else frozenset[str]()
-    problems = check_mappings(read_mappings(), read_modules(), identity.measurement.listed, own)
+    known = identity.measurement.listed.keys() | identity.driver.paths
+    problems = check_mappings(read_mappings(), read_modules(), known, own)
+    _refuse_if_any("NVIDIA's driver is not as it was", identity.driver.changed())
     _refuse_if_any("the run's own code is not as it was", changed_files(code) if code else ())
     _refuse_if_any("code from outside the image was loaded during the run", problems)
 

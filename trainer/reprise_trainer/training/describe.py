@@ -15,6 +15,7 @@ from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.record import (
     AttemptFacts,
     CheckpointFacts,
+    DriverFacts,
     ImageFacts,
     LedgerFacts,
     ParentFacts,
@@ -77,6 +78,7 @@ def describe_run(
         membership=evaluated["membership"],
         resources=_resource_facts(outcome.workers, sampled),
         machine=machine(),
+        driver=_driver_facts(identity),
         started=format_time(started),
         finished=format_time(datetime.now(UTC)),
         delegation=key.delegation,
@@ -92,6 +94,18 @@ def _image_facts(identity: Identity) -> ImageFacts:
         files=measured.files,
         bytes_hashed=measured.bytes,
         milliseconds=round(measured.seconds * 1000),
+    )
+
+
+def _driver_facts(identity: Identity) -> DriverFacts | None:
+    driver = identity.driver
+    if not driver.files:
+        return None
+    return DriverFacts(
+        version=driver.version,
+        module=driver.module,
+        files={f"/{file.path}": file.sha256 for file in driver.files},
+        library_cache=driver.cache,
     )
 
 

@@ -43,6 +43,16 @@ class ImageFacts(_Document):
     milliseconds: int
 
 
+class DriverFacts(_Document):
+    """NVIDIA's driver, the host's: versions of libcuda and of the kernel's part (empty: not known), sha256 of each of
+    its files by path, and of the linker's cache where the container runtime rewrote it for them."""
+
+    version: str
+    module: str
+    files: dict[str, str]
+    library_cache: str
+
+
 class ProfileFacts(_Document):
     """The profile's name, its promise (or that it is withdrawn, and why), and every switch that it set."""
 
@@ -120,8 +130,8 @@ class FairnessFacts(_Document):
 
 class RunRecord(_Document):
     """The predicate. `lock`, `source` and `environment` are digests from the labels of the image's config, empty where
-    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `attempts`, `started` and `finished`
-    are never compared; the last two and `resources` are of the last attempt."""
+    it has none; `config` is the digest of `config_text`. `resources`, `machine`, `driver`, `attempts`, `started` and
+    `finished` are never compared; the last two and `resources` are of the last attempt."""
 
     format: Literal[1] = 1
     run: str
@@ -147,6 +157,7 @@ class RunRecord(_Document):
     membership: dict[str, str | int] | None = None
     resources: ResourceFacts
     machine: dict[str, str | int]
+    driver: DriverFacts | None = None  # absent without a GPU, and from records of earlier trainers
     started: str
     finished: str
     delegation: str = Field(pattern=_DIGEST)
