@@ -35,7 +35,7 @@ class Bench:
         return Steps(
             rebuild=step("rebuild", Part(IMAGE, IMAGE, True)),
             remake=step("remake", Part(SNAPSHOT, SNAPSHOT, True)),
-            replay=step("replay", Replayed(self.run.ledger, self.run.head, STATE)),
+            replay=step("replay", Replayed(self.run.ledger, self.run.head, STATE, {})),
             obstacle=step("obstacle", ""),
             doubt=step("doubt", ""),
         )
@@ -179,14 +179,20 @@ def test_a_snapshot_that_differs_ends_the_audit(run: Any) -> None:
 
 def test_a_replay_that_differs_names_the_first_line(run: Any, ledger_of: LedgerOf) -> None:
     ledger, head, _ = ledger_of((0.5, 0.25, 0.126), state=OTHER)
-    report = Bench(run, replay=Replayed(ledger, head, OTHER)).audit(run.evidence())
+    report = Bench(run, replay=Replayed(ledger, head, OTHER, {})).audit(run.evidence())
     assert report.verdict == "different"
     assert report.first_difference.startswith("ledger: line 4 (step 2): loss")
     assert report.parts["state"].equal is False
 
 
+def test_a_metric_that_differs_is_named(run: Any) -> None:
+    report = Bench(run, replay=Replayed(run.ledger, run.head, STATE, {"correct": 3})).audit(run.evidence())
+    assert report.verdict == "different"
+    assert report.first_difference == "metrics: correct is 3, the record says None"
+
+
 def test_equal_losses_with_another_state_are_different(run: Any) -> None:
-    report = Bench(run, replay=Replayed(run.ledger, run.head, OTHER)).audit(run.evidence())
+    report = Bench(run, replay=Replayed(run.ledger, run.head, OTHER, {})).audit(run.evidence())
     assert report.verdict == "different" and report.first_difference.startswith("state: ")
 
 
@@ -207,7 +213,7 @@ def test_a_cpu_that_cannot_keep_the_profile_is_not_a_difference(run: Any) -> Non
 
 
 def test_a_difference_on_a_cpu_without_the_promise_is_not_comparable(run: Any) -> None:
-    bench = Bench(run, doubt="another maker", replay=Replayed(run.ledger, run.head, OTHER))
+    bench = Bench(run, doubt="another maker", replay=Replayed(run.ledger, run.head, OTHER, {}))
     assert bench.audit(run.evidence()).verdict == "not comparable here"
     assert Bench(run, doubt="another maker").audit(run.evidence()).verdict == "same bits"
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import zip_longest
 from typing import Any
 
 from reprise.audit.report import Part
 from reprise.stored_image import FileLists
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.identity.file_list import ListedFile
 from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes
 from reprise_trainer.training.ledger import first_difference
+from reprise_trainer.training.record import RunRecord
 
 
 def compare_digests(expected: str, found: str, what: str) -> Part:
@@ -30,6 +33,23 @@ def compare_ledgers(expected: bytes, found: bytes, expected_head: str, found_hea
         return Part(expected_head, found_head, True)
     why = str(difference) if difference else f"the head is {found_head}, the record says {expected_head}"
     return Part(expected_head, found_head, False, why)
+
+
+def record_metrics(record: RunRecord) -> dict[str, Any]:
+    """Everything that a run was evaluated to, by name."""
+    fairness = {} if record.fairness is None else record.fairness.model_dump(mode="json")
+    named = {"fairness": fairness, "membership": record.membership or {}}
+    more = {f"{part}.{name}": value for part, values in named.items() for name, value in values.items()}
+    return {**record.metrics, **more}
+
+
+def compare_metrics(expected: Mapping[str, Any], found: Mapping[str, Any]) -> Part:
+    """Compare what a run was evaluated to with what the replay was; names the first value that differs."""
+    ours, theirs = (sha256_digest(canonical_json(dict(each))) for each in (expected, found))
+    if ours == theirs:
+        return Part(ours, theirs, True)
+    name = next(each for each in sorted({*expected, *found}) if expected.get(each) != found.get(each))
+    return Part(ours, theirs, False, f"{name} is {found.get(name)}, the record says {expected.get(name)}")
 
 
 def compare_images(expected: Inventory, found: Inventory, expected_files: FileLists, found_files: FileLists) -> Part:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from reprise.audit.compare import compare_digests
+from reprise.audit.compare import compare_digests, record_metrics
 from reprise.audit.evidence import VerifiedRun, load_evidence
 from reprise.audit.machines import doubt, obstacle
 from reprise.audit.rebuild import bring_artifacts, rebuild_image
@@ -102,8 +102,9 @@ class Workshop:
             output=output,
             on_event=self.on_event,
         )
-        proof = check_record(output, launcher.run_policy).proof
-        return Replayed((output / LEDGER_FILE).read_bytes(), result.ledger_head, result.state_digest, proof)
+        record = check_record(output, launcher.run_policy)
+        ledger = (output / LEDGER_FILE).read_bytes()
+        return Replayed(ledger, result.ledger_head, result.state_digest, record_metrics(record), record.proof)
 
     def _snapshot(self, run: VerifiedRun) -> StoredSnapshot:
         image = run.record.image.digest

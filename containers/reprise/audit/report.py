@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["same bits", "different", "not comparable here"]
-PartName = Literal["image", "data", "ledger", "state"]
-PARTS: tuple[PartName, ...] = ("image", "data", "ledger", "state")
+PartName = Literal["image", "data", "ledger", "state", "metrics"]
+PARTS: tuple[PartName, ...] = ("image", "data", "ledger", "state", "metrics")
 
 
 @dataclass(frozen=True, slots=True)

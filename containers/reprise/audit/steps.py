@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
-from reprise.audit.compare import compare_digests, compare_ledgers
+from reprise.audit.compare import compare_digests, compare_ledgers, compare_metrics, record_metrics
 from reprise.audit.evidence import Evidence, VerifiedRun, verify_evidence
 from reprise.audit.report import PARTS, AuditReport, Part, PartName, RecordCheck
 from reprise.events import OnEvent, ignore
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.policy import Policy
@@ -21,12 +23,13 @@ from reprise_trainer.training.record import ProofFacts
 
 @dataclass(frozen=True, slots=True)
 class Replayed:
-    """What a replay gave: the ledger's bytes, its head and the last state's digest (`sha256:<hex>`), and what this
-    machine's operations computed at its start (None where the trainer did not say)."""
+    """What a replay gave: the ledger's bytes, its head and the last state's digest (`sha256:<hex>`), what it was
+    evaluated to, and what this machine's operations computed at its start (None where the trainer did not say)."""
 
     ledger: bytes
     head: str
     state: str
+    metrics: Mapping[str, Any]
     proof: ProofFacts | None = None
 
 
@@ -109,6 +112,7 @@ def audit_run(
     record = run.record
     audit.parts["ledger"] = compare_ledgers(evidence.ledger, replayed.ledger, record.ledger.head, replayed.head)
     audit.parts["state"] = compare_digests(record.state, replayed.state, "the replay's last state")
+    audit.parts["metrics"] = compare_metrics(record_metrics(record), replayed.metrics)
     return audit.report(check, steps.doubt(run, replayed.proof))
 
 
@@ -128,6 +132,7 @@ def _nothing_compared(run: VerifiedRun) -> dict[PartName, Part]:
         "data": Part(record.snapshot, difference=why),
         "ledger": Part(record.ledger.head, difference=why),
         "state": Part(record.state, difference=why),
+        "metrics": Part(sha256_digest(canonical_json(record_metrics(record))), difference=why),
     }
 
 

@@ -63,9 +63,9 @@ def command(
 
 def _print(report: AuditReport) -> None:
     print(f"verdict: {report.verdict}")
-    print(f"  record  {'holds' if report.record.holds else 'DOES NOT HOLD'}: {report.record.why}")
+    print(f"  record   {'holds' if report.record.holds else 'DOES NOT HOLD'}: {report.record.why}")
     for name, part in report.parts.items():
         outcome = {True: "equal", False: "DIFFERENT", None: "not compared"}[part.equal]
-        print(f"  {name:<6}  {outcome}: {part.difference or part.found}")
+        print(f"  {name:<7}  {outcome}: {part.difference or part.found}")
     if report.obstacle:
-        print(f"  machine {report.obstacle}")
+        print(f"  machine  {report.obstacle}")
