@@ -37,6 +37,12 @@ from .conftest import MadeRun
 NOW = datetime.now(UTC).replace(microsecond=0)
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between two questions take no time."""
+    monkeypatch.setattr("reprise.trust.witness_services.sleep", lambda seconds: None)
+
+
 @pytest.fixture(scope="module")
 def sigstore() -> Iterator[PrivateSigstore]:
     with private_sigstore(timestamps=True) as instance:

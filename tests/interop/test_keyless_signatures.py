@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from keyless_signing import BUILDER, Rule
+from keyless_signing import BUILDER, Rule, verify_keyless
 from private_sigstore import PrivateSigstore, private_sigstore
 from tests.interop.test_signatures import put_unsigned, registry_bundles
 
-from reprise.trust.keyless import verify_keyless
 from reprise.trust.keyless_signer import KeylessSigner, read_trust_config
 from reprise.trust.sign import attest, sign_image
 from reprise_trainer.errors import DoesNotHoldError

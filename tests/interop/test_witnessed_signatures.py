@@ -25,12 +25,22 @@ from reprise_trainer.identity.bundle import public_pem, read_public_key
 from reprise_trainer.identity.judge import all_hold, evaluate
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between two questions take no time."""
+    monkeypatch.setattr("reprise.trust.witness_services.sleep", lambda seconds: None)
+
+
 def witnesses(sigstore: PrivateSigstore, folder: Path) -> Witnesses:
     (folder / "config.json").write_text(json.dumps(sigstore.trust_config()))
     return Witnesses(services_of(read_trust_config(folder / "config.json")), SigstoreProofs(root_of(sigstore)))
 
 
-@pytest.mark.parametrize(("rekor", "timestamps"), [(1, False), (1, True), (2, True)], ids=["v1", "v1+time", "v2+time"])
+@pytest.mark.parametrize(
+    ("rekor", "timestamps"),
+    [(1, False), pytest.param(1, True, marks=pytest.mark.long), (2, True)],
+    ids=["v1", "v1+time", "v2+time"],
+)
 def test_cosign_verifies_what_was_witnessed_and_refuses_it_before(
     cosign: Any, registry: Any, signed_image: Any, tmp_path: Path, rekor: int, timestamps: bool
 ) -> None:
@@ -71,7 +81,7 @@ def test_cosign_2_verifies_a_witnessed_statement_without_an_option_named_insecur
     assert "payload" in cosign_2("verify-attestation", *options, reference).stdout
 
 
-@pytest.mark.parametrize("rekor", [1, 2])
+@pytest.mark.parametrize("rekor", [pytest.param(1, marks=pytest.mark.long), 2])
 def test_a_log_entry_of_cosign_s_counts_for_our_policy(
     cosign: Any, registry: Any, signed_image: Any, tmp_path: Path, rekor: int
 ) -> None:
@@ -95,7 +105,11 @@ def test_a_log_entry_of_cosign_s_counts_for_our_policy(
     assert not all_hold(evaluate(policy, image, bundles, at=datetime.now(UTC), proofs=SigstoreProofs(stranger)))
 
 
-@pytest.mark.parametrize(("rekor", "late"), [(1, 0), (1, 86_400), (2, 0)], ids=["v1", "v1, late", "v2"])
+@pytest.mark.parametrize(
+    ("rekor", "late"),
+    [pytest.param(1, 0, marks=pytest.mark.long), (1, 86_400), pytest.param(2, 0, marks=pytest.mark.long)],
+    ids=["v1", "v1, late", "v2"],
+)
 def test_cosign_verifies_a_keyless_signature_whose_log_entry_came_later(
     cosign: Any, registry: Any, signed_image: Any, tmp_path: Path, rekor: int, late: int
 ) -> None:

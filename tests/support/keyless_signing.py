@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from private_sigstore import PrivateSigstore
 from sigstore.models import ClientTrustConfig
 
 from reprise.trust.keyless_signer import KeylessSigner
-from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement
+from reprise.trust.proofs import SigstoreProofs
+from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, VerifiedStatement, make_statement
 from reprise_trainer.identity.policy import SignerIdentity
 
 BUILDER = "https://ci.example.org/lab/image.yml@refs/heads/main"
@@ -29,3 +31,10 @@ def signed(sigstore: PrivateSigstore, subject: str = BUILDER, **claims: Any) -> 
 
 def root_of(sigstore: PrivateSigstore) -> bytes:
     return json.dumps(sigstore.trusted_root()).encode()
+
+
+def verify_keyless(bundle: bytes, root: bytes, rules: Sequence[SignerIdentity], digest: str) -> VerifiedStatement:
+    """The statement in a keyless bundle, as the host's proofs find it, about `digest`."""
+    found = SigstoreProofs(root).certified(bundle, rules).statement
+    assert found.is_about(digest)
+    return found

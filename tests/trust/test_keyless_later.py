@@ -36,6 +36,12 @@ def policy_for(sigstore: PrivateSigstore) -> Policy:
     return Policy((), identities=identities, trusted_root=sha256_digest(root), root=root, log=True, time=True)
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between two questions take no time."""
+    monkeypatch.setattr("reprise.trust.witness_services.sleep", lambda seconds: None)
+
+
 @pytest.mark.parametrize(
     ("rekor", "late"), [(1, 0), (1, 86_400), (2, 0)], ids=["v1", "v1, after the certificate's end", "v2"]
 )

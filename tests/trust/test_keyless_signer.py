@@ -13,12 +13,11 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from keyless_signing import BUILDER, DIGEST, Rule, root_of, signer
+from keyless_signing import BUILDER, DIGEST, Rule, root_of, signer, verify_keyless
 from private_sigstore import PrivateSigstore, private_sigstore
 from sigstore.models import ClientTrustConfig
 
 from reprise.store import Store
-from reprise.trust.keyless import verify_keyless
 from reprise.trust.keyless_signer import KeylessSigner, ambient_token, read_trust_config, token_from_file
 from reprise.trust.sign import sign_image, stored_bundles
 from reprise_trainer.errors import (
@@ -27,6 +26,12 @@ from reprise_trainer.errors import (
 )
 from reprise_trainer.identity.bundle import IMAGE_SIGNATURE, make_statement
 from reprise_trainer.identity.proofs import has_certificate
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between two questions take no time."""
+    monkeypatch.setattr("reprise.trust.witness_services.sleep", lambda seconds: None)
 
 
 def test_it_is_stored_as_our_own_bundles_are(sigstore: PrivateSigstore, store: Store, image: str) -> None:

@@ -60,6 +60,13 @@ def judged(policy: Policy, bundle: bytes, at: datetime = NOW) -> tuple[bool, str
     return all_hold(results), "; ".join(map(str, results))
 
 
+@pytest.fixture(autouse=True)
+def no_waiting(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Pauses between two questions take no time, but where the pauses are the point."""
+    if "waited_for" not in request.node.name:
+        monkeypatch.setattr("reprise.trust.witness_services.sleep", lambda seconds: None)
+
+
 @pytest.fixture(scope="module")
 def both() -> Iterator[PrivateSigstore]:
     """A Sigstore with a log of version 1 and a time stamper."""

@@ -1,7 +1,7 @@
 """Bundles that a certificate of one moment signed (Sigstore): checked offline, against a trusted root kept in a file.
 
 sigstore-python (extra `keyless`) verifies certificate chain, certificate log, transparency log, times and signature.
-Who may have signed, and what the statement is about, is judged here. Nothing is fetched, and no cache is read.
+Who may have signed is judged here, what the statement is about by the policy. Nothing is fetched, no cache is read.
 """
 
 from __future__ import annotations
@@ -10,12 +10,10 @@ import base64
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError, SystemFailureError
-from reprise_trainer.identity.bundle import BUNDLE_TYPE, PAYLOAD_TYPE, SIZE_LIMIT, VerifiedStatement, read_statement
+from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, SystemFailureError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, PAYLOAD_TYPE, SIZE_LIMIT
 from reprise_trainer.identity.policy import SignerIdentity
 from reprise_trainer.identity.statements import WITNESS_HINT
 from reprise_trainer.identity.strict_json import parse_json
@@ -25,54 +23,6 @@ if TYPE_CHECKING:
     from sigstore.models import Bundle, TrustedRoot
 
 _TRUST_CONFIG = "application/vnd.dev.sigstore.clienttrustconfig.v0.1+json"
-
-
-def read_trusted_root(path: Path, digest: str) -> bytes:
-    """The trusted root in a file, once it is the one that was pinned.
-
-    Args:
-        path: a Sigstore trusted root (`trusted_root.json`), or a client trust config that holds one.
-        digest: `sha256:<hex>` of the file.
-
-    Raises:
-        NotFoundError: it cannot be read.
-        DoesNotHoldError: it is another file.
-    """
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise NotFoundError(f"cannot read the trusted root {path}: {error.strerror}") from error
-    if (found := sha256_digest(data)) != digest:
-        raise DoesNotHoldError(f"the trusted root {path} is {found}, pinned is {digest}")
-    return data
-
-
-def verify_keyless(
-    bundle: bytes, trusted_root: bytes, identities: Sequence[SignerIdentity], digest: str
-) -> VerifiedStatement:
-    """The statement in a keyless bundle, once everything about it holds; no network is used.
-
-    Args:
-        bundle: a Sigstore bundle v0.3 with a certificate and a log entry.
-        trusted_root: a Sigstore trusted root, or a client trust config that holds one; pin it (`read_trusted_root`).
-        identities: who may have signed.
-        digest: `sha256:<hex>` of what the statement must be about.
-
-    Returns:
-        The statement; its `key_name` is the certificate's subject and issuer.
-
-    Raises:
-        InputError: the bundle, the statement or the trusted root is malformed.
-        DoesNotHoldError: signature, certificate, log entry or identity does not hold, or it is about something else.
-        SystemFailureError: sigstore-python is not installed.
-    """
-    parsed, root = read_keyless_bundle(bundle), load_trusted_root(trusted_root)
-    judge = CertificateJudge(identities)
-    statement = read_statement(verified_payload(parsed, root, judge), judge.name)
-    if not statement.is_about(digest):
-        others = ", ".join(subject.digest for subject in statement.subjects[:3])
-        raise DoesNotHoldError(f"a statement by {statement.key_name} is about {others}, not about {digest}")
-    return statement
 
 
 def verified_payload(bundle: Bundle, root: TrustedRoot, judge: CertificateJudge) -> bytes:

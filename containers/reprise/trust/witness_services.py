@@ -12,8 +12,8 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-import time
 from dataclasses import dataclass
+from time import sleep
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urljoin
 
@@ -100,7 +100,7 @@ class WitnessServices:
 
         try:
             with open_session() as session:
-                persistently(once, lambda: 0, time.sleep)
+                persistently(once, lambda: 0, sleep)
         except NoAnswerError as error:
             hint = "What is signed stays signed; run the command again later."
             raise UnavailableError(f"{url} gives no answer: {error}", hint=hint) from error
