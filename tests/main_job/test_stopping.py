@@ -42,7 +42,7 @@ def test_sigterm_leaves_a_checkpoint_and_resume_goes_on_from_it(
     assert process.returncode == 75, said
     assert "stopped by SIGTERM after step" in said and f"reprise train --resume {output}" in said
 
-    second = subprocess.run(command, cwd=CHECKOUT, env=environment, capture_output=True, text=True)
+    second = subprocess.run([*command, "--workers", "2"], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
     assert second.returncode == 0, second.stderr
     run = json.loads(second.stdout)
     assert (run["ledger_head"], run["state_digest"]) == (undisturbed.ledger_head, undisturbed.state_digest)
@@ -51,3 +51,4 @@ def test_sigterm_leaves_a_checkpoint_and_resume_goes_on_from_it(
     stopped, finished = record.attempts
     assert "SIGTERM" in stopped.why and finished.why == "finished"
     assert 0 < stopped.last_step == finished.first_step < 300
+    assert (stopped.workers, finished.workers) == (1, 2)

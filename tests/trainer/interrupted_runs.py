@@ -101,7 +101,8 @@ class Runs:
         self,
         output: Path,
         *,
-        on_event: Callable[[dict[str, Any], int], None] | None = None,
+        signal_at: tuple[str, int, int] | tuple[str, int, int, bool] | tuple[()] = (),
+        workers: int = 1,
         tracer: Callable[[int], subprocess.Popen[str]] | None = None,
         folder: Path | None = None,
         environment: Mapping[str, str] = {},
@@ -110,7 +111,9 @@ class Runs:
 
         Args:
             output: the run's folder; made if it is new.
-            on_event: sees each event as it comes, with the process's number.
+            signal_at: an event's kind and step, and the signal that the attempt sends itself then; or, with True, its
+                other worker.
+            workers: how many processes.
             tracer: gets the process's number before the run starts, and gives a process that has taken hold of it.
             folder: where it runs.
             environment: what it sets.
@@ -120,7 +123,8 @@ class Runs:
         files = {name: str(self._folder / f"{self._count}.{name}") for name in ("stdout", "stderr", "go")}
         os.mkfifo(files["stdout"])
         os.mkfifo(files["go"])
-        where = {"folder": str(folder or self._folder), "environment": dict(environment)}
+        where = {"folder": str(folder or self._folder), "environment": dict(environment), "signal": signal_at}
+        where["workers"] = workers
         request = {"arguments": self._arguments(output), **where, **files}
         assert self._server.stdin and self._server.stdout
         print(json.dumps(request), file=self._server.stdin, flush=True)
@@ -132,8 +136,6 @@ class Runs:
             for line in said:
                 if line.startswith("{"):
                     events.append(json.loads(line))
-                    if on_event:
-                        on_event(events[-1], pid)
         status = json.loads(self._server.stdout.readline())["status"]
         if traced:
             traced.wait(timeout=60)
@@ -144,19 +146,3 @@ def files_that_count(output: Path) -> dict[str, bytes]:
     """Path → bytes of the ledger and of every regular checkpoint: what an interruption must not change."""
     paths = [output / "ledger.jsonl", *sorted((output / "checkpoints").glob("step-*[0-9]/*"))]
     return {str(path.relative_to(output)): path.read_bytes() for path in paths}
-
-
-def at_step(step: int, signal_number: int, *, landed: bool = True) -> Callable[[dict[str, Any], int], None]:
-    """Sends a signal once `step` steps are done, and (`landed`) the regular checkpoint before stands too: it is written
-    in the background, which may take longer."""
-    waits_for = {("step", step)}
-    if landed and step > EVERY:
-        waits_for.add(("checkpoint", (step - 1) // EVERY * EVERY))
-
-    def on_event(event: dict[str, Any], pid: int) -> None:
-        if (event.get("event"), event.get("step")) in waits_for:
-            waits_for.remove((event["event"], event["step"]))
-            if not waits_for:
-                os.kill(pid, signal_number)
-
-    return on_event

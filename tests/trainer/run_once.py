@@ -1,38 +1,60 @@
-"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT [START]. Prints JSON lines.
+"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT [START [WORKERS]].
 
-Started again on the same OUTPUT, it goes on.
+Prints JSON lines. Started again on the same OUTPUT, it goes on.
 """
 
 import json
+import os
 import sys
+from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from reprise_trainer.errors import RepriseError
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
-from reprise_trainer.training.stop import stop_on_signals
+from reprise_trainer.training.crew import crew
+from reprise_trainer.training.group import SINGLE, Group, group_outside
+from reprise_trainer.training.stop import Stop, stop_on_signals
+
+
+def print_event(event: dict[str, Any]) -> None:
+    print(json.dumps(event), flush=True)
 
 
 def main() -> int:
-    path, *rest = sys.argv[1:]
+    path, snapshot, digest, output, *rest = sys.argv[1:]
+    start, workers = [*rest, "", "1"][:2] if len(rest) != 1 else [rest[0], "1"]
     config = Path(path).read_bytes()
     profile, threads = profile_asked_for(config, where=path)
     require_cpu(profile)
     enter_profile(profile, threads)
-    return train(path, *rest)
+    outside = group_outside(os.environ)
+    with stop_on_signals() as stop, nullcontext(outside) if outside else crew(int(workers)) as group:
+        return train(path, snapshot, digest, output, start, stop=stop, group=group)
 
 
-def train(path: str, snapshot: str, digest: str, output: str, start: str = "") -> int:
-    from reprise_trainer.training.run import Request, run
+def train(
+    path: str,
+    snapshot: str,
+    digest: str,
+    output: str,
+    start: str = "",
+    *,
+    stop: Stop,
+    group: Group = SINGLE,
+    emit: Callable[[dict[str, Any]], None] = print_event,
+) -> int:
+    from reprise_trainer.training.run import Request, run, run_along
 
-    config = Path(path).read_bytes()
-
-    request = Request(
-        config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output), Path(start) if start else None
-    )
-    with stop_on_signals() as stop:
-        outcome = run(request, lambda event: print(json.dumps(event), flush=True), where=path, stop=stop)
+    config, begins = Path(path).read_bytes(), Path(start) if start else None
+    request = Request(config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output), begins)
+    if group.rank > 0:
+        run_along(request, where=path, stop=stop, group=group)
+        return 0
+    outcome = run(request, emit, where=path, stop=stop, group=group)
 
     found = {}
     if outcome.backend == "torch":
@@ -61,7 +83,9 @@ def train(path: str, snapshot: str, digest: str, output: str, start: str = "") -
 
 if __name__ == "__main__":
     try:
-        sys.exit(main())
+        code = main()
     except RepriseError as error:
         print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        code = error.exit_code
+    sys.stdout.flush()
+    os._exit(code)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import traceback
 from collections.abc import Mapping
@@ -28,9 +29,13 @@ from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
 from reprise_trainer.redaction import redact
 from reprise_trainer.reporting.events import Events
+from reprise_trainer.training.crew import crew
+from reprise_trainer.training.group import Group, group_outside
 from reprise_trainer.training.stop import Stop, stop_on_signals
 
 if TYPE_CHECKING:  # all the rest is imported once its files are known to be the image's own
+    from reprise_trainer.identity.own_code import OwnCode
+    from reprise_trainer.training.ready import Request
     from reprise_trainer.training.record import RunRecord
 
 
@@ -79,21 +84,59 @@ def _measure_and_train(
     identity = verify_identity(launch_folder, switches=switches)
     events.emit(_measured(identity))
 
-    # Train, and leave a signed record of it.
-    record = _train_and_record(identity, launch_folder, config, data, output, events, stop)
+    outside = group_outside(os.environ)
+    with contextlib.nullcontext(outside) if outside else crew(identity.launch.workers) as group:
+        if group.rank > 0:
+            _train_along(identity, launch_folder, config, data, output, stop, group)
+            return
+
+        # Train, and leave a signed record of it.
+        record = _train_and_record(identity, launch_folder, config, data, output, events, stop, group)
     events.emit(_finished(record))
 
 
-def _train_and_record(
-    identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path, events: Events, stop: Stop
-) -> RunRecord:
+def _train_along(
+    identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path, stop: Stop, group: Group
+) -> None:
+    """As a worker that is not the first: no events, no record, no key."""
+    from reprise_trainer.training.run import run_along
+
+    code = _enter_own_code(launch_folder, config)
+    request = _request(identity, launch_folder, config, data, output)
+    run_along(request, stop=stop, group=group)
+    verify_end(identity, code)
+
+
+def _enter_own_code(launch_folder: Path, config: bytes) -> OwnCode | None:
     from reprise_trainer.config.read import read_config
-    from reprise_trainer.durable import write_durably
     from reprise_trainer.identity.own_code import enter_code
+
+    section = read_config(config, where=CONFIG_FILE).code
+    return enter_code(launch_folder, section.sha256) if section else None
+
+
+def _request(identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path) -> Request:
+    from reprise_trainer.training.ready import Request
+
+    start = launch_folder / START_FOLDER
+    return Request(config, identity.digest, identity.launch.snapshot, data, output, start if start.is_dir() else None)
+
+
+def _train_and_record(
+    identity: Identity,
+    launch_folder: Path,
+    config: bytes,
+    data: Path,
+    output: Path,
+    events: Events,
+    stop: Stop,
+    group: Group,
+) -> RunRecord:
+    from reprise_trainer.durable import write_durably
     from reprise_trainer.reporting.report import write_report
     from reprise_trainer.training.describe import describe_run
     from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
-    from reprise_trainer.training.run import Request, run
+    from reprise_trainer.training.run import run
     from reprise_trainer.training.sampler import sampled
     from reprise_trainer.training.stages import load_stages
 
@@ -101,14 +144,10 @@ def _train_and_record(
     started = datetime.now(UTC)
     key = read_run_key(launch_folder, identity.launch, config=sha256_digest(config), at=started)
 
-    section = read_config(config, where=CONFIG_FILE).code
-    code = enter_code(launch_folder, section.sha256) if section else None
-    start = launch_folder / START_FOLDER
-    request = Request(
-        config, identity.digest, identity.launch.snapshot, data, output, start if start.is_dir() else None
-    )
+    code = _enter_own_code(launch_folder, config)
+    request = _request(identity, launch_folder, config, data, output)
     with sampled(lambda health: events.emit({"event": "health", "step": events.step, **health})) as usage:
-        outcome = run(request, events.emit, stop=stop)
+        outcome = run(request, events.emit, stop=stop, group=group)
 
     # Was anything from outside the image loaded meanwhile? Only if not is there a record.
     verify_end(identity, code)
@@ -158,4 +197,7 @@ def _failed(events: Events, error: RepriseError) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)  # what a framework does at its exit may wait for workers that are gone

@@ -10,10 +10,12 @@ Sources: unshare(2), user_namespaces(7), mount(2), pivot_root(2), capabilities(7
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import json
 import os
 import signal
 import socket
+import struct
 import sys
 from contextlib import suppress
 from pathlib import Path
@@ -27,6 +29,7 @@ MNT_DETACH = 2
 PR_SET_PDEATHSIG, PR_SET_NO_NEW_PRIVS, PR_CAPBSET_DROP, PR_CAP_AMBIENT = 1, 38, 24, 47
 PR_CAP_AMBIENT_CLEAR_ALL = 4
 CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
+SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
@@ -78,6 +81,7 @@ def _init(plan: dict[str, Any], status: int) -> NoReturn:
     try:
         _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         socket.sethostname("reprise")
+        _raise_loopback()
         _build_root(plan)
         child = os.fork()
         if child == 0:
@@ -86,6 +90,12 @@ def _init(plan: dict[str, Any], status: int) -> NoReturn:
         _fail(status, "root", error)
     os.close(status)
     _exit_like(_wait_forwarding(child))
+
+
+def _raise_loopback() -> None:
+    """Bring up `lo`, which a new network namespace has down: a run's workers meet there (netdevice(7))."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as found:
+        fcntl.ioctl(found, SIOCSIFFLAGS, struct.pack("16sh14x", b"lo", IFF_UP))
 
 
 def _build_root(plan: dict[str, Any]) -> None:

@@ -71,6 +71,11 @@ class Journal:
     def __enter__(self) -> Journal:
         return self
 
+    @property
+    def head(self) -> str:
+        """The ledger's head so far; right after `checkpoint`, all lines but that checkpoint's are in it."""
+        return self._ledger.head
+
     def add(self, reading: Reading) -> None:
         """Take a step that was dispatched, and read the one before it."""
         self._collect(wait=False)

@@ -80,6 +80,16 @@ class Difference:
         return f"line {self.line} ({which}): {'; '.join(values)}"
 
 
+def step_line(step: int, *, loss: float, batch: str, gradient: str) -> dict[str, Any]:
+    """A step's line without its chain: its mean loss, batch digest and gradient digest (bare hex)."""
+    return {"step": step, "loss": loss.hex(), "batch": batch, "gradient": gradient}
+
+
+def checkpoint_line(step: int, state: str) -> dict[str, Any]:
+    """A checkpoint's line without its chain: the number of finished steps and the state digest."""
+    return {"checkpoint": step, "state": state}
+
+
 def gradient_digest(sums: Mapping[str, int]) -> str:
     """Bare hex digest of a gradient's integer sums. It localises a difference; it is not meant as security."""
     return hashlib.sha256(canonical_json(dict(sums))).hexdigest()

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError
-from reprise_trainer.training.ledger import Header, next_chain, read_ledger
+from reprise_trainer.training.ledger import Header, checkpoint_line, next_chain, read_ledger, step_line
 
 
 class LedgerWriter:
@@ -80,11 +80,11 @@ class LedgerWriter:
 
     def add_step(self, step: int, *, loss: float, batch: str, gradient: str) -> None:
         """Append a step's line: its mean loss, batch digest and gradient digest (bare hex)."""
-        self._append({"step": step, "loss": loss.hex(), "batch": batch, "gradient": gradient})
+        self._append(step_line(step, loss=loss, batch=batch, gradient=gradient))
 
     def add_checkpoint(self, step: int, state: str) -> None:
         """Append a checkpoint's line: the number of finished steps and the state digest."""
-        self._append({"checkpoint": step, "state": state})
+        self._append(checkpoint_line(step, state))
 
     def sync(self) -> None:
         """Force the lines so far to the disk."""

@@ -6,42 +6,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reprise_trainer.backends.interface import Backend, State
-from reprise_trainer.canonical import sha256_digest
-from reprise_trainer.config.read import RunConfig, read_config
-from reprise_trainer.data.batches import BatchSource
-from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
-from reprise_trainer.errors import RefusedError
+from reprise_trainer.backends.interface import State
+from reprise_trainer.config.read import RunConfig
+from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
-from reprise_trainer.numerics.enter import require_profile
-from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
+from reprise_trainer.training.following import announce, follow
+from reprise_trainer.training.group import SINGLE, Group
 from reprise_trainer.training.journal import Emit
-from reprise_trainer.training.ledger import Header
-from reprise_trainer.training.loop import Trained, available_workers, first_state
-from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
-from reprise_trainer.training.prices import prices
-from reprise_trainer.training.proving import prove_run
-from reprise_trainer.training.resume import begin
-from reprise_trainer.training.stages import PreprocessedBatches, load_stages, require_pure
-from reprise_trainer.training.start import Parent, start_from
+from reprise_trainer.training.loop import Trained, train_along
+from reprise_trainer.training.plan import TRAIN_SPLIT, Plan
+from reprise_trainer.training.ready import Ready, Request, make_ready
+from reprise_trainer.training.resume import Beginning, begin
+from reprise_trainer.training.start import Parent
 from reprise_trainer.training.stop import Stop
 
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, the
-    folder for what comes out (empty, or as an earlier attempt of the same run left it), and the folder of the
-    checkpoint that the configuration starts from, if any."""
-
-    config: bytes
-    image: str
-    snapshot: str
-    data: Path
-    output: Path
-    start: Path | None = None
+__all__ = ["Outcome", "Request", "run", "run_along"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +45,9 @@ class Outcome:
     parent: Parent | None = None
 
 
-def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | None = None) -> Outcome:
+def run(
+    request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | None = None, group: Group = SINGLE
+) -> Outcome:
     """Run what is requested, under the profile that this process already has; go on where an earlier attempt ended.
 
     Args:
@@ -71,87 +55,96 @@ def run(request: Request, emit: Emit, *, where: str = "run.toml", stop: Stop | N
         emit: called with each event.
         where: the configuration's name, for messages.
         stop: whether the run was asked to end.
+        group: this process's place, the first, among those that share the work.
 
     Raises:
-        InputError: the configuration doesn't hold, or the training diverged.
+        InputError: the configuration doesn't hold, or the training diverged; or the workers can't share the shards.
         RefusedError: this process does not run under the profile; the snapshot is another, or is damaged; or the
             output folder holds another run.
+        DoesNotHoldError: another worker runs something else, or has other bits.
+        UnavailableError: another worker does not answer.
         StoppedError: the run was asked to end, and left a checkpoint.
         SystemFailureError: the backend can't keep the profile.
         StorageError: the output can't be written.
     """
-    config = read_config(request.config, where=where)
-    source = open_snapshot(request.data, expected=request.snapshot)
-    emit({"event": "checked", "snapshot": source.digest, "message": _checked(source)})
-
-    profile = PROFILES[config.run.profile]
-    require_profile(profile, config.run.threads)
-    for price in prices(config):
-        emit({"event": "checked", "message": price})
-    stages = load_stages(config.stages)
-    plan = make_plan(config, source)
-    backend = make_backend(config.train.backend, plan)
-    backend.prepare(profile.backends[backend.name], config.run.threads)
-
-    initial, parent = _start(config, request, backend, first_state(plan, backend), emit)
-    said = parent.state if parent else ""
-    header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed, said)
-    beginning = replace(begin(request.output, header), initial=initial)
+    ready = make_ready(request, emit, where, group)
+    beginning = replace(begin(request.output, ready.header), initial=ready.initial)
+    announce(ready.exchange, beginning)
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
-    workers = available_workers(plan.shards, config.run.threads)
-    batches: BatchSource = open_batches(config.data, source, plan)
-    if stages.preprocess is not None:
-        require_pure(stages.preprocess, batches.batch(beginning.step).fields)
-        batches = PreprocessedBatches(batches, stages.preprocess)
-    proof = prove_run(profile, config.run.threads, plan, backend, initial, batches)
-    emit({"event": "checked", "message": proof.line()})
-    with attempt(request.output, step=beginning.step, workers=workers) as log:
-        noting = _noting_steps(emit, log)
-        loaders = config.data.workers
-        trained = stages.train(
-            plan, backend, batches, beginning, request.output, noting, workers=workers, loaders=loaders, stop=stop
-        )
+    with attempt(request.output, step=beginning.step, workers=group.size) as log:
+        trained = _train(ready, beginning, request.output, _noting_steps(emit, log), stop)
         ledger = beginning.ledger
         ledger.close()
-        evaluation = judge(
-            config.evaluate,
-            source,
-            backend,
-            trained.state,
-            trained_on=TRAIN_SPLIT,
-            preprocess=stages.preprocess,
-            own=stages.evaluate,
-        )
-    emit({"event": "evaluated", "split": config.evaluate.split, **evaluation.facts()})
+        evaluation = _evaluate(ready, trained.state)
+    emit({"event": "evaluated", "split": ready.config.evaluate.split, **evaluation.facts()})
     return Outcome(
-        config=config,
-        source=source,
-        plan=plan,
-        backend=backend.name,
-        backend_version=backend.version,
-        workers=workers,
-        proof=proof,
+        config=ready.config,
+        source=ready.source,
+        plan=ready.plan,
+        backend=ready.backend.name,
+        backend_version=ready.backend.version,
+        workers=group.size * ready.side_by_side,
+        proof=ready.proof,
         trained=trained,
         evaluation=evaluation,
         ledger_head=ledger.head,
         ledger_lines=ledger.lines,
         attempts=read_attempts(request.output),
-        parent=parent,
+        parent=ready.parent,
     )
 
 
-def _start(
-    config: RunConfig, request: Request, backend: Backend, state: State, emit: Emit
-) -> tuple[State, Parent | None]:
-    """The state before step 0, and the checkpoint of another run that is in it, if any."""
-    if config.start is None:
-        return state, None
-    if request.start is None:
-        raise RefusedError("the configuration starts from a checkpoint, and the launcher brought none")
-    state, parent = start_from(config.start, request.start, backend, state)
-    emit({"event": "checked", "message": f"starts from {len(parent.tensors)} tensors of state {parent.state}"})
-    return state, parent
+def run_along(request: Request, *, where: str = "run.toml", stop: Stop | None = None, group: Group) -> None:
+    """As a worker that is not the first, compute this worker's shards to the run's end; nothing is written.
+
+    Args and raises: as for `run`.
+    """
+    ready = make_ready(request, lambda event: None, where, group)
+    checkpoint, follower = follow(ready.exchange, request.output)
+    train_along(
+        ready.plan,
+        ready.backend,
+        ready.batches,
+        ready.backend.load(checkpoint.tensors) if checkpoint else ready.initial,
+        checkpoint.step if checkpoint else 0,
+        follower,
+        workers=ready.side_by_side,
+        loaders=ready.config.data.workers,
+        stop=stop,
+        exchange=ready.exchange,
+    )
+    ready.exchange.close()
+
+
+def _train(ready: Ready, beginning: Beginning, output: Path, emit: Emit, stop: Stop | None) -> Trained:
+    several = {"exchange": ready.exchange} if ready.exchange.size > 1 else {}  # a loop of the user's has but one worker
+    trained = ready.stages.train(
+        ready.plan,
+        ready.backend,
+        ready.batches,
+        beginning,
+        output,
+        emit,
+        workers=ready.side_by_side,
+        loaders=ready.config.data.workers,
+        stop=stop,
+        **several,
+    )
+    ready.exchange.close()
+    return trained
+
+
+def _evaluate(ready: Ready, state: State) -> Evaluation:
+    return judge(
+        ready.config.evaluate,
+        ready.source,
+        ready.backend,
+        state,
+        trained_on=TRAIN_SPLIT,
+        preprocess=ready.stages.preprocess,
+        own=ready.stages.evaluate,
+    )
 
 
 def _noting_steps(emit: Emit, log: Log) -> Emit:
@@ -161,8 +154,3 @@ def _noting_steps(emit: Emit, log: Log) -> Emit:
         emit(event)
 
     return noting
-
-
-def _checked(source: OpenSnapshot) -> str:
-    shards = sum(len(split.shards) for split in source.snapshot.splits.values())
-    return f"snapshot {source.digest} checked: {source.snapshot.name}, {shards} shards, {source.size / 1e6:.1f} MB"

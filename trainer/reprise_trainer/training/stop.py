@@ -54,9 +54,9 @@ def stop_on_signals() -> Iterator[Stop]:
             signal.signal(number, signal.SIG_IGN if stop.requested and number == signal.SIGTERM else handler)
 
 
-def stopped(stop: Stop, step: int) -> StoppedError:
+def stopped(stop: Stop | None, step: int) -> StoppedError:
     """The error of a run that has ended in order after `step` finished steps."""
-    why = stop.signal.name if stop.signal else "a signal to another worker"
+    why = stop.signal.name if stop and stop.signal else "a signal to another worker"
     return StoppedError(
         f"stopped by {why} after step {step}; the state is in a checkpoint",
         hint="Start the run again on the same folder (reprise train --resume): it goes on from there.",

@@ -1,0 +1,160 @@
+"""Any number of workers gives the same bits; a worker that dies ends the run, soon and in words."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.trainer.conftest import SHA256, command, environment
+from tests.trainer.interrupted_runs import STEPS, TINY, Runs, files_that_count
+
+from reprise_trainer.data.snapshot import OpenSnapshot
+
+LONG = TINY.replace("steps = 12", "steps = 200000")
+TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port")
+
+
+def config(backend: str, text: str = TINY) -> str:
+    return text.format(sha256=SHA256).replace("[train]", f'[train]\nbackend = "{backend}"')
+
+
+def start(text: str, snapshot: OpenSnapshot, output: Path, *workers: str) -> subprocess.Popen[str]:
+    argv = [*command(text, snapshot, output), "", *workers]
+    return subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def result(process: subprocess.Popen[str]) -> dict[str, object]:
+    out, error = process.communicate(timeout=240)
+    assert process.returncode == 0, error
+    found: dict[str, object] = json.loads([line for line in out.splitlines() if line.startswith('{"ledger"')][-1])
+    return found
+
+
+@pytest.fixture(scope="module")
+def runs(snapshot: OpenSnapshot, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs]:
+    found = Runs(snapshot, tmp_path_factory.mktemp("runs"), config("torch"))
+    yield found
+    found.close()
+
+
+def test_one_two_and_four_workers_give_the_same_bytes(runs: Runs, tmp_path: Path) -> None:
+    alone = runs.start(tmp_path / "one")
+    for workers in (2, 4):
+        ended = runs.start(tmp_path / str(workers), workers=workers)
+        assert ended.code == 0, ended.error
+        assert {**ended.result, "workers": 0} == {**alone.result, "workers": 0}
+        assert files_that_count(tmp_path / str(workers)) == files_that_count(tmp_path / "one")
+
+
+def test_the_number_of_workers_may_change_at_each_resume(runs: Runs, tmp_path: Path) -> None:
+    runs.start(tmp_path / "one")
+    output = tmp_path / "changing"
+    for workers, step in ((4, 2), (1, 5), (2, 9)):
+        stopped = runs.start(output, workers=workers, signal_at=("step", step, signal.SIGTERM))
+        assert stopped.code == 75, stopped.error
+    ended = runs.start(output, workers=4)
+    assert ended.code == 0, ended.error
+    assert files_that_count(output) == files_that_count(tmp_path / "one")
+    assert len(ended.result["attempts"]) == 4
+
+
+def test_a_signal_to_any_worker_stops_them_all_after_the_same_step(runs: Runs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    stopped = runs.start(output, workers=2, signal_at=("step", 5, signal.SIGTERM, True))
+    assert stopped.code == 75, stopped.error
+    assert "stopped by a signal to another worker" in stopped.error
+    assert runs.start(output, workers=2).code == 0
+    assert files_that_count(output) == files_that_count(runs.first)
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.long)])
+def test_jax_gives_the_same_bytes_by_any_number_of_workers(
+    workers: int, snapshot: OpenSnapshot, tmp_path: Path
+) -> None:
+    several = start(config("jax"), snapshot, tmp_path / "several", str(workers))
+    alone = result(start(config("jax"), snapshot, tmp_path / "one"))
+    assert {**result(several), "workers": 0} == {**alone, "workers": 0}
+    assert files_that_count(tmp_path / "several") == files_that_count(tmp_path / "one")
+
+
+@pytest.mark.long
+def test_jax_goes_on_with_another_number_of_workers(snapshot: OpenSnapshot, tmp_path: Path) -> None:
+    text = config("jax")
+    stopped = start(text, snapshot, tmp_path / "four", "4")
+    assert stopped.stdout
+    for line in stopped.stdout:
+        if '"step"' in line:
+            stopped.send_signal(signal.SIGTERM)
+            break
+    _, error = stopped.communicate(timeout=240)
+    assert stopped.returncode == 75, error
+    resumed = result(start(text, snapshot, tmp_path / "four"))
+    first, second = resumed["attempts"]  # type: ignore[misc]
+    assert "SIGTERM" in first[0] and first[2] == second[1] < STEPS
+    result(start(text, snapshot, tmp_path / "one"))
+    assert files_that_count(tmp_path / "four") == files_that_count(tmp_path / "one")
+
+
+def test_under_torchrun_it_is_the_same_run(runs: Runs, snapshot: OpenSnapshot, tmp_path: Path) -> None:
+    _, runner, *arguments = command(config("torch"), snapshot, tmp_path / "two")
+    argv = [sys.executable, *TORCHRUN, "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", runner]
+    done = subprocess.run(
+        [*argv, *arguments], env=environment(), check=False, capture_output=True, text=True, timeout=240
+    )
+    assert done.returncode == 0, done.stderr
+    assert files_that_count(tmp_path / "two") == files_that_count(runs.first)
+
+
+def test_a_killed_worker_is_named_and_the_run_goes_on(runs: Runs, tmp_path: Path) -> None:
+    output = tmp_path / "out"
+    began = time.monotonic()
+    ended = runs.start(output, workers=2, signal_at=("step", 6, signal.SIGKILL, True))
+    assert time.monotonic() - began < 30
+    assert ended.code == 69
+    assert "worker 1 was ended by SIGKILL" in ended.error and "Traceback" not in ended.error
+    assert runs.start(output, workers=2).code == 0
+    assert files_that_count(output) == files_that_count(runs.first)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("backend", ["torch", "jax"])
+@pytest.mark.parametrize("victim", [0, 1])
+def test_a_killed_worker_ends_the_run_soon_and_in_words(
+    victim: int, backend: str, snapshot: OpenSnapshot, tmp_path: Path
+) -> None:
+    process = start(config(backend, LONG), snapshot, tmp_path / "out", "2")
+    assert process.stdout and process.stderr
+    for line in process.stdout:
+        if '"step"' in line:
+            break
+    (other,) = children(process.pid)
+    os.kill((process.pid, other)[victim], signal.SIGKILL)
+    began = time.monotonic()
+    for _ in process.stdout:
+        pass
+    error = process.stderr.read()
+    code = process.wait(timeout=60)
+    assert time.monotonic() - began < 30
+    if victim == 1:
+        assert code == 69
+        assert "worker 1 was ended by SIGKILL" in error and "Traceback" not in error
+    assert not Path(f"/proc/{other}").exists() or "Z" in Path(f"/proc/{other}/stat").read_text()
+
+
+def children(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@pytest.mark.parametrize("workers", [3, 8])
+def test_workers_that_can_not_share_the_shards_are_told_who_could(workers: int, runs: Runs, tmp_path: Path) -> None:
+    ended = runs.start(tmp_path / "out", workers=workers)
+    assert ended.code == 65
+    assert f"{workers} workers can't share 4 logical shards evenly; 1, 2, 4 would do" in ended.error
+    assert not (tmp_path / "out" / "ledger.jsonl").exists()

@@ -1,0 +1,34 @@
+"""How a worker meets the others, by the means of the run's backend."""
+
+from __future__ import annotations
+
+from reprise_trainer.backends.meeting import Meeting
+from reprise_trainer.training.exchange import ALONE, Exchange
+from reprise_trainer.training.group import Group
+
+
+def join(name: str, group: Group) -> Exchange:
+    """Meet the other workers of a run, by the means of the backend called `name`. Comes before `make_backend`, since a
+    framework finds its devices once.
+
+    Raises:
+        UnavailableError: they don't come.
+    """
+    if group.size == 1:
+        return ALONE
+    meeting = Meeting(
+        group.rank,
+        group.size,
+        group.host,
+        group.port,
+        local=group.on_host == group.size,
+        served=group.served,
+        attempt=group.attempt,
+    )
+    if name == "torch":
+        from reprise_trainer.backends.torch_exchange import TorchExchange
+
+        return TorchExchange(meeting)
+    from reprise_trainer.backends.jax_exchange import JaxExchange
+
+    return JaxExchange(meeting)
