@@ -163,24 +163,15 @@ def a_cache_that_is_none(gpu: GpuRoot, folder: Path) -> str:
     return "/etc/ld.so.cache: added: no layer lists it"
 
 
-@pytest.mark.parametrize(
-    "sabotage",
-    [
-        a_name_like_the_driver_s_elsewhere,
-        a_library_that_is_not_the_driver_s,
-        a_folder_of_libraries,
-        a_writable_library,
-        a_second_version,
-        a_link_out,
-        a_link_to_another_library,
-        a_link_of_another_name,
-        a_plain_file_under_a_driver_s_name,
-        something_beside_the_firmware,
-        a_cache_that_names_another_place,
-        a_cache_that_gives_a_library_another_s_name,
-        a_cache_that_is_none,
-    ],
+QUICK = (a_name_like_the_driver_s_elsewhere, a_link_out, a_cache_that_gives_a_library_another_s_name)
+THOROUGH = (
+    *(a_library_that_is_not_the_driver_s, a_folder_of_libraries, a_writable_library, a_second_version),
+    *(a_link_to_another_library, a_link_of_another_name, a_plain_file_under_a_driver_s_name),
+    *(something_beside_the_firmware, a_cache_that_names_another_place, a_cache_that_is_none),
 )
+
+
+@pytest.mark.parametrize("sabotage", [*QUICK, *(pytest.param(each, marks=pytest.mark.long) for each in THOROUGH)])
 def test_what_only_looks_like_the_driver_is_refused_by_name(
     gpu: GpuRoot, tmp_path: Path, sabotage: Callable[[GpuRoot, Path], str]
 ) -> None:

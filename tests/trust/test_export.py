@@ -21,8 +21,9 @@ NOW = datetime(2026, 6, 1, tzinfo=UTC)
 SBOM = "https://cyclonedx.org/bom"
 KEYS = {name: make_key() for name in ("Release", "rebuilder 2", "third")}
 
-# policy-controller's API types v1beta1 (ClusterImagePolicySpec, Authority, KeyRef, Attestation, ImagePattern): what of
-# them an export uses, with nothing else allowed
+# policy-controller's API types v1beta1 (ClusterImagePolicySpec, Authority, KeyRef, Attestation, ImagePattern), its CRD
+# (config/300-clusterimagepolicy.yaml), and signatureFormat of its pull request 1725: what of them an export uses, with
+# nothing else allowed
 _TEXT = {"type": "string", "minLength": 1}
 _PEM = {"type": "string", "pattern": "^-----BEGIN PUBLIC KEY-----\n"}
 

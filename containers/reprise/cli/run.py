@@ -14,6 +14,8 @@ from reprise.cli.options import (
     KeyOption,
     MetricsPortOption,
     MlflowOption,
+    PassphraseCommandOption,
+    PassphraseDescriptorOption,
     PolicyOption,
     ProgressOption,
     ResumeOption,
@@ -41,6 +43,8 @@ def command(
     workers: RunWorkersOption = 1,
     store: StoreOption = None,
     key: KeyOption = None,
+    passphrase_fd: PassphraseDescriptorOption = None,
+    passphrase_command: PassphraseCommandOption = None,
     certificates: CertificatesOption = None,
     tensorboard: TensorBoardOption = None,
     mlflow: MlflowOption = None,
@@ -69,7 +73,15 @@ def command(
     # What is wrong with it, or with the engine, is said before anything is asked or made.
     name = load_run(config, overrides, resume)[0].config.run.name
     choose_engine(engine, gpus)
-    launcher = open_launcher(Store.open(store), key, policy, engine, gpus)
+    launcher = open_launcher(
+        Store.open(store),
+        key,
+        policy,
+        engine,
+        gpus,
+        passphrase_fd=passphrase_fd,
+        passphrase_command=passphrase_command,
+    )
     chosen = Trackers(tensorboard, mlflow, metrics_port)
     with progress(show) as shown, tracked(chosen, name, shown) as on_event:
         obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)

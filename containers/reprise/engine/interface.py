@@ -10,6 +10,7 @@ from typing import Any, Literal, Protocol
 
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
+from reprise.store.platforms import images_of
 from reprise_trainer.errors import InputError
 
 OnLine = Callable[[str], None]
@@ -29,7 +30,7 @@ class ImageRef:
 
     def layers(self) -> tuple[Layer, ...]:
         """The image's layers, lowest first."""
-        manifest, config = self.store.manifest(self.digest), self._config_document()
+        manifest, config = self._manifest(), self._config_document()
         diff_ids = config.get("rootfs", {}).get("diff_ids", [])
         if len(diff_ids) != len(manifest["layers"]):
             raise InputError(f"image {self.digest} has {len(manifest['layers'])} layers but {len(diff_ids)} diff_ids")
@@ -40,7 +41,7 @@ class ImageRef:
 
     def config_bytes(self) -> bytes:
         """The image config as it is in the store."""
-        return self.store.read(self.store.manifest(self.digest)["config"]["digest"])
+        return self.store.read(self._manifest()["config"]["digest"])
 
     def process(self) -> Process:
         """What the image runs (OCI image spec v1.1, config.md)."""
@@ -52,6 +53,17 @@ class ImageRef:
             user=(int(user), int(group or user)),
             folder=config.get("WorkingDir") or "/",
         )
+
+    def _manifest(self) -> dict[str, Any]:
+        """The manifest, where it is an image's. Raises InputError, with an index's images, where it is another's."""
+        images = images_of(self.store, self.digest)
+        if images:
+            named = ", ".join(f"{each.label} {each.digest}" for each in images[:4])
+            raise InputError(f"{self.digest} is an index of images, not an image", hint=f"Name one of them: {named}")
+        manifest = self.store.manifest(self.digest)
+        if not {"config", "layers"} <= set(manifest):
+            raise InputError(f"{self.digest} is not an image")
+        return manifest
 
     def _config_document(self) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.config_bytes())
