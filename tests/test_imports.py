@@ -98,8 +98,8 @@ TRAINER = {
     ),
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),
     "commands": (
-        *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "numerics", "redaction"),
-        "training",
+        *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
+        *("redaction", "training"),
     ),
     "__main__": (
         "canonical",

@@ -166,7 +166,7 @@ def test_an_error_of_the_run_leaves_the_checkpoint_in_flight_whole(
 def test_what_is_saved_never_changes_whatever_training_does_to_its_memory(tmp_path: Path) -> None:
     gate = threading.Event()
 
-    def wait_at_the_gate(_: Path) -> None:
+    def wait_at_the_gate(_folder: Path, _name: str) -> None:
         assert gate.wait(10)
 
     writer = CheckpointWriter(tmp_path, before_name=wait_at_the_gate)

@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -134,6 +135,7 @@ def _train_and_record(
 ) -> RunRecord:
     from reprise_trainer.durable import write_durably
     from reprise_trainer.reporting.report import write_report
+    from reprise_trainer.training.checkpoint_signature import checkpoint_signer
     from reprise_trainer.training.describe import describe_run
     from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
     from reprise_trainer.training.run import run
@@ -146,6 +148,7 @@ def _train_and_record(
 
     code = _enter_own_code(launch_folder, config)
     request = _request(identity, launch_folder, config, data, output)
+    request = replace(request, sign=checkpoint_signer(key.key, output))
     with sampled(lambda health: events.emit({"event": "health", "step": events.step, **health})) as usage:
         outcome = run(request, events.emit, stop=stop, group=group)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 EXAMPLE = "example: reprise_trainer checkpoint diff one-run/checkpoints/step-00000235 other-run"
@@ -23,6 +24,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verify = actions.add_parser("verify", help="compare a checkpoint's tensors with its digest")
     verify.add_argument("checkpoint", type=Path, metavar="FOLDER", help="a checkpoint's folder, or a run's")
     verify.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
+    verify.add_argument("--key", type=Path, metavar="PEM", help="check each one's signature too, by this public key")
     verify.set_defaults(command=verify_command)
 
     pin = actions.add_parser("pin", help="keep a checkpoint whatever the run's rule says: a point to roll back to")
@@ -54,7 +56,7 @@ def verify_command(chosen: argparse.Namespace) -> int:
     """Check one checkpoint, or all of a run: 0 where each holds, else 1 and a line for each that doesn't."""
     from reprise_trainer.training.checkpoint_find import verify_checkpoints
 
-    held, damaged = verify_checkpoints(chosen.checkpoint)
+    held, damaged = verify_checkpoints(chosen.checkpoint, _check(chosen.key))
     if chosen.as_json:
         document = {"checkpoints": [{"step": step, "state": state} for step, state in held], "damaged": damaged}
         print(json.dumps(document, indent=2))
@@ -82,3 +84,18 @@ def pin_command(chosen: argparse.Namespace) -> int:
         pin(folder, chosen.reason)
         print(f"{folder}: pinned")
     return 0
+
+
+def _check(key: Path | None) -> Callable[[Path], None]:
+    """What checks the signature in a checkpoint's folder; nothing without a key."""
+    from reprise_trainer.errors import NotFoundError
+    from reprise_trainer.identity.bundle import read_public_key
+    from reprise_trainer.training.checkpoint_signature import verify_checkpoint_signature
+
+    if key is None:
+        return lambda folder: None
+    try:
+        public = read_public_key(key.read_text(errors="replace"))
+    except OSError as error:
+        raise NotFoundError(f"cannot read the key {key}: {error.strerror}") from error
+    return lambda folder: verify_checkpoint_signature(folder, public)

@@ -105,10 +105,11 @@ def make_statement(name: str, digest: str, predicate_type: str, predicate: Mappi
     }
 
 
-def sign_statement(key: SigningKey, statement: Mapping[str, Any]) -> bytes:
+def sign_statement(key: SigningKey, statement: Mapping[str, Any], *, hint: str | None = None) -> bytes:
     """The bundle (canonical JSON) that holds `statement`, signed by `key` (ECDSA P-256 with SHA-256).
 
-    Two signatures of one statement differ: ECDSA is randomised.
+    Two signatures of one statement differ: ECDSA is randomised. `hint` tells readers which key it is, in their own way;
+    by default in cosign's.
 
     Raises:
         InputError: the key is not on P-256.
@@ -119,7 +120,7 @@ def sign_statement(key: SigningKey, statement: Mapping[str, Any]) -> bytes:
     return canonical_json(
         {
             "mediaType": BUNDLE_TYPE,
-            "verificationMaterial": {"publicKey": {"hint": key_hint(key.public_key())}},
+            "verificationMaterial": {"publicKey": {"hint": hint or key_hint(key.public_key())}},
             "dsseEnvelope": {
                 "payload": base64.b64encode(payload).decode(),
                 "payloadType": PAYLOAD_TYPE,

@@ -47,7 +47,7 @@ def write_checkpoint(
     tensors: Tensors,
     *,
     aliases: Mapping[str, str] = MappingProxyType({}),
-    before_name: Callable[[Path], None] = lambda _: None,
+    before_name: Callable[[Path, str], None] = lambda folder, name: None,
 ) -> str:
     """Write the checkpoint after `step` steps into `folder/step-<8 digits>`; hash its tensors meanwhile.
 
@@ -56,7 +56,7 @@ def write_checkpoint(
         step: finished steps.
         tensors: the state; nothing may change it meanwhile.
         aliases: second name → name in `tensors`, for the document alone.
-        before_name: called with the folder aside when all is on the disk, before the checkpoint takes its name.
+        before_name: called with the folder aside and the name that it will take, when all is on the disk.
 
     Returns:
         The state digest.
@@ -75,7 +75,7 @@ def write_checkpoint(
             _write_tensors(aside / TENSORS, stored)
             document = describe(step, hashing.result(), aliases)
         write_durably(aside / DOCUMENT, document.encode())
-        before_name(aside)
+        before_name(aside, final.name)
         aside.rename(final)
         sync_folder(folder)
     except OSError as error:

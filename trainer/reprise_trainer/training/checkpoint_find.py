@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
@@ -41,14 +42,17 @@ def folders_of(path: Path) -> list[Path]:
     )
 
 
-def verify_checkpoints(path: Path) -> tuple[list[tuple[int, str]], list[str]]:
+def verify_checkpoints(
+    path: Path, check: Callable[[Path], None] = lambda folder: None
+) -> tuple[list[tuple[int, str]], list[str]]:
     """(finished steps, state digest) of the checkpoints at `path` that hold (see `folders_of`), oldest first; and a
-    message for each that doesn't."""
+    message for each that doesn't. `check` is called with each folder, and raises where it does not hold either."""
     held: list[tuple[int, str]] = []
     damaged: list[str] = []
     for folder in reversed(folders_of(path)):
         try:
             found = read_checkpoint(folder)
+            check(folder)
             held.append((found.step, found.digest))
         except RepriseError as error:
             damaged.append(error.message)

@@ -36,7 +36,7 @@ class CheckpointWriter:
         folder: Path,
         *,
         aliases: Mapping[str, str] = MappingProxyType({}),
-        before_name: Callable[[Path], None] = lambda _: None,
+        before_name: Callable[[Path, str], None] = lambda folder, name: None,
         after: Callable[[], None] = lambda: None,
     ) -> None:
         self._folder, self._after = folder, after

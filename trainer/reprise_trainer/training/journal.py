@@ -60,7 +60,7 @@ class Journal:
         self._writer = CheckpointWriter(
             folder,
             aliases={f"model/{name}": f"model/{target}" for name, target in aliases.items()},
-            before_name=lambda aside: self._ledger.sync(),
+            before_name=self._before_name,
             after=lambda: remove_old(folder, plan.retention, losses),
         )
         self._late: Reading | None = None
@@ -107,6 +107,12 @@ class Journal:
                 if not isinstance(error, StorageError):
                     self._collect(wait=True)
                 self._ledger.close()
+
+    def _before_name(self, folder: Path, name: str) -> None:
+        """In the background: what has to be on the disk before a checkpoint stands."""
+        if self._beginning.sign is not None:
+            self._beginning.sign(folder, name)
+        self._ledger.sync()
 
     def _read(self) -> None:
         """Read the late step, and write its line, or let it wait behind the checkpoint in flight."""

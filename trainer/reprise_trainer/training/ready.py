@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,8 +32,9 @@ from reprise_trainer.training.start import Parent, start_from
 @dataclass(frozen=True, slots=True)
 class Request:
     """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, the
-    folder for what comes out (empty, or as an earlier attempt of the same run left it), and the folder of the
-    checkpoint that the configuration starts from, if any."""
+    folder for what comes out (empty, or as an earlier attempt of the same run left it), the folder of the checkpoint
+    that the configuration starts from (if any), and what signs each checkpoint's folder, given its name (if anything).
+    """
 
     config: bytes
     image: str
@@ -40,6 +42,7 @@ class Request:
     data: Path
     output: Path
     start: Path | None = None
+    sign: Callable[[Path, str], None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

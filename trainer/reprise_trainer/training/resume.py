@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,8 @@ class Beginning:
     `step` steps are finished; `checkpoint` is the state after them (None: the first state), `checkpoints` the regular
     ones so far as (finished steps, state digest), `lines` those of the ledger so far, and `ledger` is open for the
     next one. `seen` holds what an earlier attempt wrote beyond, step → chain: the same steps must give the same lines
-    again. `messages` is for people. `initial` is the first state, where it is not the one that the seed gives.
+    again. `messages` is for people. `initial` is the first state, where it is not the one that the seed gives;
+    `sign` gets each regular checkpoint's folder and name before it stands.
     """
 
     step: int
@@ -48,6 +49,7 @@ class Beginning:
     messages: tuple[str, ...]
     lines: tuple[Mapping[str, Any], ...] = ()
     initial: State | None = None
+    sign: Callable[[Path, str], None] | None = None
 
 
 def begin(output: Path, header: Header) -> Beginning:
