@@ -73,10 +73,17 @@ class DataRules(Loading):
     bad_rows: Literal["refuse", "drop"] = Field(
         default="refuse", description="Rows with a missing or wrong value: refused, or left out and counted."
     )
-    splits: dict[SplitName, Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, lt=1)]] = Field(
+    splits: dict[SplitName, int | float] = Field(
         default={}, description="Splits taken out of `train`, each with its number of records or its share."
     )
     split_key: str = Field(default="reprise", description="Keys which records those are.")
+
+    @model_validator(mode="after")
+    def _splits_fit(self) -> DataRules:
+        for name, size in self.splits.items():
+            if size < 1 if isinstance(size, int) else not 0 < size < 1:
+                raise ValueError(f"splits.{name} is {size}: give a number of records, or a share between 0 and 1")
+        return self
 
 
 class FieldRule(Section):
@@ -158,14 +165,17 @@ class StoreSection(Loading):
 def _kind(value: Any) -> str:
     """The table's kind. One without is Fashion-MNIST's, the data set that is built in."""
     found = value.get("kind", "fashion-mnist") if isinstance(value, dict) else getattr(value, "kind", "")
-    return str("table" if found in ("csv", "json-lines", "parquet", "hugging-face") else found)
+    return str(found)
 
 
 MadeData = FashionMnistSection | TextSection | TableSection | ArraysSection | ImagesSection
 DataSection = Annotated[
     Annotated[FashionMnistSection, Tag("fashion-mnist")]
     | Annotated[TextSection, Tag("text")]
-    | Annotated[TableSection, Tag("table")]
+    | Annotated[TableSection, Tag("csv")]
+    | Annotated[TableSection, Tag("json-lines")]
+    | Annotated[TableSection, Tag("parquet")]
+    | Annotated[TableSection, Tag("hugging-face")]
     | Annotated[ArraysSection, Tag("arrays")]
     | Annotated[ImagesSection, Tag("images")]
     | Annotated[StoreSection, Tag("store")],

@@ -104,7 +104,7 @@ def _place(location: tuple[int | str, ...]) -> tuple[str, list[str]]:
     tables: list[type[BaseModel]] = [RunConfig]
     keys = sorted(RunConfig.model_fields)
     for number, part in enumerate(location):
-        tagged = [table for table in tables if len(tables) > 1 and _kind(table) == part]
+        tagged = [table for table in tables if len(tables) > 1 and part in _kinds(table)]
         if tagged:
             tables = tagged
             continue
@@ -123,6 +123,6 @@ def _tables(annotation: Any) -> list[type[BaseModel]]:
     return [each for argument in get_args(annotation) for each in _tables(argument)]
 
 
-def _kind(table: type[BaseModel]) -> str | None:
+def _kinds(table: type[BaseModel]) -> tuple[str, ...]:
     field = table.model_fields.get("kind")
-    return get_args(field.annotation)[0] if field else None
+    return get_args(field.annotation) if field else ()
