@@ -45,15 +45,15 @@ $(VENV)/.dev: $(VENV)/.host
 	@touch $@
 
 # The trainer's tests run on the very wheels that the locks name, taken from the store: PyTorch's, and JAX beside it.
-JAX := jax jaxlib ml-dtypes opt-einsum scipy \
-       flax optax orbax-checkpoint tensorstore msgpack treescope absl-py etils humanize aiofiles simplejson
+JAX := jax jaxlib ml_dtypes opt_einsum scipy \
+       flax optax orbax_checkpoint tensorstore msgpack treescope absl_py etils humanize aiofiles simplejson
 $(VENV)/.trainer: $(VENV)/.dev locks/torch-cpu/conda-lock.yml locks/jax-cpu/conda-lock.yml
 	for name in torch-cpu jax-cpu; do \
 	    REPRISE_STORE=$(TEST_STORE) $(BIN)/reprise fetch $$name --export .cache/artifacts/$$name || exit 1; \
 	done
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index .cache/artifacts/torch-cpu/*.whl
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-index \
-	    --find-links .cache/artifacts/jax-cpu $(JAX)
+	    $(foreach name,$(JAX),.cache/artifacts/jax-cpu/$(name)-[0-9]*.whl)
 	@touch $@
 
 clean:
