@@ -47,6 +47,7 @@ HOST = {
     "admission": ("registry", "store", "trust"),
     "bundle": ("events", "registry", "store", "trust"),
     "doctor": ("artifacts", "lock", "registry", "store", "stored_image", "trust"),
+    "runs": ("store", "train"),
     "audit": (
         "artifacts",
         "build",
@@ -74,7 +75,8 @@ HOST = {
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
         "ingest_data",
-        *("admission", "bundle", "doctor", "host", "run_config", "run_folder", "snapshots", "trackers"),
+        *("admission", "bundle", "doctor", "host", "run_config", "run_folder", "runs", "snapshots"),
+        "trackers",
         *("vulnerabilities", "witness"),
     ),
     "__main__": ("cli",),

@@ -16,7 +16,7 @@ import reprise
 
 VERBS = (
     *("lock", "fetch", "build", "key", "sign", "witness", "verify", "archive", "push", "pull", "bundle", "load"),
-    *("ingest", "train", "run", "doctor", "audit", "rebuild", "diff", "demo", "sbom", "scan", "outdated"),
+    *("ingest", "train", "run", "runs", "doctor", "audit", "rebuild", "diff", "demo", "sbom", "scan", "outdated"),
     *("policy", "admit"),
 )
 """In the order in which `reprise --help` lists them; each is a module beside this one, with `command` or an `app`."""
