@@ -304,6 +304,21 @@ def test_log_time_and_certificates_beside_keys_hold_by_the_launchers_word(start:
     assert "the policy is not known to hold" in start.refusal()
 
 
+def test_a_key_that_ended_may_be_proven_to_have_signed_before_and_a_revoked_one_not(start: Start) -> None:
+    release = PolicyKey("release", public_pem(start.key.public_key()), PAST)
+    vouch(start, keyless(start, keys=(release,), identities=()))
+    start.sign(start.digest)
+    assert start.verify().key_name == "host"
+    (start.folder / DELEGATION_FILE).unlink()
+    assert "whether its signature is older is not checked here" in start.refusal()
+    vouch(start, keyless(start, keys=(release,), identities=(), revoked_keys=(release.fingerprint,)))
+    start.sign(start.digest)
+    assert "key 'release' is revoked" in start.refusal()
+    vouch(start, keyless(start, keys=(release,), identities=(), trusted_root=""))
+    start.sign(start.digest)
+    assert "key 'release' ended" in start.refusal()
+
+
 @pytest.mark.parametrize(
     ("changes", "why"),
     [

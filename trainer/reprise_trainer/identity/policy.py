@@ -102,10 +102,17 @@ class Policy:
         found = {key.name: read_public_key(key.public_key) for key in keys if not (at and key.ended(at))}
         return {name: key for name, key in found.items() if key_hint(key) not in self.revoked_keys}
 
+    def is_revoked(self, name: str) -> bool:
+        """Whether the key of that name is revoked."""
+        return self._key(name).fingerprint in self.revoked_keys
+
+    def _key(self, name: str) -> PolicyKey:
+        return next(each for each in (*self.keys, *self.launchers) if each.name == name)
+
     def why_untrusted(self, name: str, at: datetime | None) -> str:
         """Why the key of that name does not count at a time (None: unknown); empty when it does."""
-        key = next(each for each in (*self.keys, *self.launchers) if each.name == name)
-        if key.fingerprint in self.revoked_keys:
+        key = self._key(name)
+        if self.is_revoked(name):
             return f"key {name!r} is revoked"
         if key.not_after and key.ended(at):
             return f"key {name!r} ended at {key.not_after:%Y-%m-%dT%H:%M:%SZ}" + ("" if at else "; no time is known")

@@ -84,7 +84,9 @@ class _Reader:
         name = statement.key_name
         witnessed = self._witnessed(bundle, name, self.keys[name])
         if why := self.policy.why_untrusted(name, witnessed.time or self.at):
-            self.found.rejected.append(why)
+            could_be_older = self.proofs is None and self.policy.trusted_root and not self.policy.is_revoked(name)
+            unproven = f"{why}; whether its signature is older is not checked here"
+            self.found.unchecked.append(unproven) if could_be_older else self.found.rejected.append(why)
             return
         self._count(Counted(bundle, statement, f"key {self.fingerprints[name]}", f"key {name!r}", witnessed))
 
