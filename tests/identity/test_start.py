@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
+from tests.identity.conftest import MOUNTS, OTHER, PAST, SBOM, Start
 
-from reprise.trust.delegation import delegate
-from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import RefusedError
 from reprise_trainer.identity.bundle import (
     DELEGATION,
@@ -24,73 +19,13 @@ from reprise_trainer.identity.bundle import (
 )
 from reprise_trainer.identity.launch import (
     BUNDLE_FILE,
-    DELEGATION_FILE,
     LAUNCH_FILE,
     MORE_BUNDLES,
     POLICY_FILE,
-    Launch,
-    encode_launch,
 )
 from reprise_trainer.identity.mounts import Mount
 from reprise_trainer.identity.policy import Policy, PolicyKey, SignerIdentity, write_policy
-from reprise_trainer.identity.process import MappedFile, ProcessFacts
-from reprise_trainer.identity.start import Identity, verify_identity
-
-MOUNTS = (Mount("", "/", "overlay", read_only=True), Mount("proc", "/", "proc", read_only=False))
-OTHER = sha256_digest(b"another image")
-SNAPSHOT = sha256_digest(b"a snapshot")
-SBOM = "https://spdx.dev/Document"
-PAST = datetime(2026, 1, 1, tzinfo=UTC)
-
-
-@dataclass(frozen=True)
-class Start:
-    """A start that would be let through, until a test changes one thing."""
-
-    root: Path
-    folder: Path
-    digest: str
-    key: ec.EllipticCurvePrivateKey
-    process: ProcessFacts
-
-    def verify(
-        self, *, mounts: tuple[Mount, ...] = MOUNTS, process: ProcessFacts | None = None, **switches: str
-    ) -> Identity:
-        owner = (os.getuid(), os.getgid())
-        facts = process or self.process
-        return verify_identity(
-            self.folder, root=self.root, mounts=mounts, process=facts, owner=owner, switches=switches
-        )
-
-    def refusal(self, *, mounts: tuple[Mount, ...] = MOUNTS, process: ProcessFacts | None = None) -> str:
-        with pytest.raises(RefusedError) as caught:
-            self.verify(mounts=mounts, process=process)
-        assert caught.value.exit_code == 78
-        return str(caught.value)
-
-    def sign(
-        self, digest: str, predicate_type: str = IMAGE_SIGNATURE, predicate: Mapping[str, str] | None = None
-    ) -> None:
-        statement = make_statement("small", digest, predicate_type, predicate or {})
-        (self.folder / BUNDLE_FILE).write_bytes(sign_statement(self.key, statement))
-
-    def tell(self, digest: str) -> None:
-        (self.folder / LAUNCH_FILE).write_bytes(encode_launch(Launch(digest, SNAPSHOT, "run-1", "namespaces")))
-
-
-@pytest.fixture
-def start(unpacked, tmp_path: Path) -> Start:
-    folder = tmp_path / "launch"
-    folder.mkdir()
-    config = unpacked.image.inventory.config["config"]
-    pairs = frozenset((name, value) for name, _, value in (pair.partition("=") for pair in config["Env"]))
-    process = ProcessFacts(tuple(config["Entrypoint"]), pairs, (0, 0), True, frozenset(), frozenset())
-    made = Start(unpacked.root, folder, unpacked.image.digest, ec.generate_private_key(ec.SECP256R1()), process)
-    policy = Policy((PolicyKey("release", public_pem(made.key.public_key())),))
-    (folder / POLICY_FILE).write_text(write_policy(policy))
-    made.sign(made.digest)
-    made.tell(made.digest)
-    return made
+from reprise_trainer.identity.process import MappedFile
 
 
 def test_an_image_as_it_was_built_told_and_signed_knows_itself(start: Start) -> None:
@@ -258,112 +193,3 @@ def test_several_kinds_of_difference_are_named_together(start: Start) -> None:
     message = start.refusal(process=process, mounts=(*MOUNTS, Mount("opt", "/", "ext4", read_only=True)))
     assert "3 differences" in message
     assert all(each in message for each in ("without -I", "/opt: mounted over", "json.py: mode changed"))
-
-
-HOST = ec.generate_private_key(ec.SECP256R1())
-
-
-def keyless(start: Start, **changes: Any) -> Policy:
-    """A policy by which a launcher had to judge who signed: nothing in the image reads certificates."""
-    launchers = (PolicyKey("host", public_pem(HOST.public_key())),)
-    asked: dict[str, Any] = {
-        "keys": (),
-        "identities": (SignerIdentity("https://issuer", "me"),),
-        "trusted_root": OTHER,
-        "launchers": launchers,
-    }
-    return Policy(**{**asked, **changes})
-
-
-def vouch(start: Start, rules: Policy, **changes: Any) -> None:
-    """Lay down a policy, a bundle with a certificate, and the launcher's delegation for that policy."""
-    text = write_policy(rules).encode()
-    (start.folder / POLICY_FILE).write_bytes(text)
-    (start.folder / BUNDLE_FILE).write_text('{"verificationMaterial": {"certificate": {}}}')
-    said = {"image": start.digest, "config": OTHER, "snapshot": SNAPSHOT, "run": "run-1", "now": datetime.now(UTC)}
-    said |= {"policy": sha256_digest(text)}
-    run_key = ec.generate_private_key(ec.SECP256R1()).public_key()
-    key = changes.pop("key", HOST)
-    (start.folder / DELEGATION_FILE).write_bytes(delegate(key, run_key, **{**said, **changes}))
-
-
-def test_who_signed_keyless_holds_by_the_launchers_word(start: Start) -> None:
-    vouch(start, keyless(start))
-    assert start.verify().key_name == "host"
-
-
-@pytest.mark.parametrize("asked", [{"log": True}, {"time": True}, {"signers": 2}])
-def test_log_time_and_certificates_beside_keys_hold_by_the_launchers_word(start: Start, asked: dict[str, Any]) -> None:
-    release = PolicyKey("release", public_pem(start.key.public_key()))
-    vouch(start, keyless(start, keys=(release,), **asked))
-    if asked.get("signers"):  # one of them by a certificate
-        (start.folder / MORE_BUNDLES.replace("*", "1")).write_bytes((start.folder / BUNDLE_FILE).read_bytes())
-    start.sign(start.digest)
-    assert start.verify().key_name == "host, release"
-    (start.folder / DELEGATION_FILE).unlink()
-    assert "the policy is not known to hold" in start.refusal()
-
-
-def test_a_key_that_ended_may_be_proven_to_have_signed_before_and_a_revoked_one_not(start: Start) -> None:
-    release = PolicyKey("release", public_pem(start.key.public_key()), PAST)
-    vouch(start, keyless(start, keys=(release,), identities=()))
-    start.sign(start.digest)
-    assert start.verify().key_name == "host"
-    (start.folder / DELEGATION_FILE).unlink()
-    assert "whether its signature is older is not checked here" in start.refusal()
-    vouch(start, keyless(start, keys=(release,), identities=(), revoked_keys=(release.fingerprint,)))
-    start.sign(start.digest)
-    assert "key 'release' is revoked" in start.refusal()
-    vouch(start, keyless(start, keys=(release,), identities=(), trusted_root=""))
-    start.sign(start.digest)
-    assert "key 'release' ended" in start.refusal()
-
-
-@pytest.mark.parametrize(
-    ("changes", "why"),
-    [
-        ({"policy": ""}, "does not say that it held"),
-        ({"policy": OTHER}, "does not say that it held"),
-        ({"image": OTHER}, "does not say that it held"),
-        ({"now": PAST}, "expired"),
-        ({"key": ec.generate_private_key(ec.SECP256R1())}, "not by a known key (tried: host)"),
-    ],
-)
-def test_a_word_about_something_else_or_by_somebody_else_is_refused(
-    start: Start, changes: dict[str, Any], why: str
-) -> None:
-    vouch(start, keyless(start), **changes)
-    message = start.refusal()
-    assert why in message and "signed statement" in message and "trusted root: nothing here reads" in message
-
-
-def test_without_a_launchers_word_a_keyless_policy_is_refused(start: Start) -> None:
-    vouch(start, keyless(start))
-    (start.folder / DELEGATION_FILE).unlink()
-    assert "certificate" in start.refusal()
-
-
-@pytest.mark.parametrize("what", ["revoked image", "revoked launcher", "ended policy", "no bundle of an identity"])
-def test_no_word_of_a_launcher_outweighs_what_the_trainer_sees(start: Start, what: str) -> None:
-    ago = datetime.now(UTC).replace(microsecond=0) - timedelta(seconds=1)
-    fingerprint = keyless(start).launchers[0].fingerprint
-    changes: dict[str, Any] = {
-        "revoked image": {"revoked_images": (start.digest,)},
-        "revoked launcher": {"revoked_keys": (fingerprint,)},
-        "ended policy": {"not_after": ago},
-        "no bundle of an identity": {},
-    }[what]
-    vouch(start, keyless(start, **changes))
-    if what == "no bundle of an identity":
-        start.sign(start.digest)  # by a key that the policy does not name
-    assert "the policy " in start.refusal()
-
-
-def test_a_launcher_is_no_signer_of_images(start: Start) -> None:
-    release = PolicyKey("release", public_pem(start.key.public_key()))
-    (start.folder / POLICY_FILE).write_text(
-        write_policy(keyless(start, keys=(release,), identities=(), trusted_root=""))
-    )
-    assert start.verify().key_name == "release"
-    replace(start, key=HOST).sign(start.digest)
-    assert "not by a known key (tried: release)" in start.refusal()
