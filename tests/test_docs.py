@@ -92,6 +92,12 @@ def test_the_policy_that_is_shown_is_one_and_every_option_is_named() -> None:
         assert option in text, option
 
 
+def test_the_tests_that_the_threat_model_names_are_there() -> None:
+    text = (CHECKOUT / "docs/threat-model.md").read_text()
+    named = re.findall(r"`(tests/[\w/.]+)`", text)
+    assert named and all((CHECKOUT / path).exists() for path in named)
+
+
 @pytest.mark.parametrize("verb", ["key", "sign", "witness"])
 def test_every_option_of_signing_is_documented(verb: str) -> None:
     text = (CHECKOUT / "docs/signing.md").read_text()

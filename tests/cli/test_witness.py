@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,10 @@ from keyless_signing import root_of
 from private_sigstore import PrivateSigstore, private_sigstore
 from small_image import Entry, make_image
 
+from reprise.cli.launcher import witness_note
 from reprise.store import Store
+from reprise.trust.keys import make_key
+from reprise.trust.policy_file import own_policy
 from reprise_trainer.canonical import sha256_digest
 
 
@@ -65,3 +69,11 @@ def test_what_is_wrong_is_one_message(reprise: Any, config: Path, tmp_path: Path
     make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"y")}}, tag="other")
     done = reprise("witness", "other", "--trust-config", config)
     assert done.code == 1 and "reprise sign IMAGE" in done.err
+
+
+def test_a_run_under_a_policy_that_asks_for_proofs_says_what_is_left_to_do() -> None:
+    policy = own_policy(make_key().public_key())
+    assert witness_note(policy, Path("runs/a")) == ""
+    note = witness_note(replace(policy, log=True), Path("runs/a"))
+    assert note.endswith("asks for a log entry, which the record gets by: reprise witness runs/a")
+    assert "a log entry and a proven time" in witness_note(replace(policy, log=True, time=True), Path("runs/a"))

@@ -9,6 +9,7 @@ from reprise.store import Store
 from reprise.train import Launcher
 from reprise.trust.open_key import open_key
 from reprise.trust.policy_file import load_or_make_policy, load_policy
+from reprise_trainer.identity.policy import Policy
 
 
 def open_launcher(
@@ -33,3 +34,13 @@ def open_launcher(
     signing_key = open_key(key, passphrase_source(passphrase_fd, passphrase_command))
     rules = load_policy(policy) if policy else load_or_make_policy(signing_key.public_key())
     return Launcher(store, signing_key, rules, engine, gpus)
+
+
+def witness_note(policy: Policy, run: Path) -> str:
+    """What is left to do for a run's record, where the policy asks for what nobody can have proven yet; else empty."""
+    if not policy.log and not policy.time:
+        return ""
+    asked = " and ".join(
+        what for what, wanted in (("a log entry", policy.log), ("a proven time", policy.time)) if wanted
+    )
+    return f"note: the policy asks for {asked}, which the record gets by: reprise witness {run}"

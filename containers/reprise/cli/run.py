@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -59,7 +60,7 @@ def command(
 
     Example: `reprise run registry.example.org/team/torch-cpu@sha256:… --policy policy.toml -- run.toml`
     """
-    from reprise.cli.launcher import open_launcher
+    from reprise.cli.launcher import open_launcher, witness_note
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
     from reprise.engine.choose import choose_engine
@@ -95,6 +96,8 @@ def command(
             workers=workers,
             on_event=on_event,
         )
+    if note := witness_note(launcher.policy, result.output):
+        print(note, file=sys.stderr)
     document = {**obtained.as_json(), **result.as_json()}
     if as_json:
         print_json(document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -63,7 +64,7 @@ def command(
 
     Example: `reprise train examples/fashion-mnist.toml --engine docker`
     """
-    from reprise.cli.launcher import open_launcher
+    from reprise.cli.launcher import open_launcher, witness_note
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
     from reprise.layouts import take_signed
@@ -99,6 +100,8 @@ def command(
             workers=workers,
             on_event=on_event,
         )
+    if note := witness_note(launcher.policy, result.output):
+        print(note, file=sys.stderr)
     if as_json:
         print_json(result.as_json())
     else:
