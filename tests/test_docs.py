@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import ast
 import re
 from pathlib import Path
@@ -15,6 +16,7 @@ from reprise.cli.verbs import make_app
 from reprise.lock.environment import read_environment
 from reprise.lock.read import read_lock
 from reprise_trainer import errors
+from reprise_trainer.commands.main import parser as trainer_parser
 from reprise_trainer.config import checkpoint, code, data, evaluate, model, optimizer, run, stages, start, train
 from reprise_trainer.identity.policy import read_policy
 
@@ -143,3 +145,18 @@ def test_every_option_of_a_hosts_verbs_is_documented(verb: str) -> None:
     options = {option for parameter in command.params for option in parameter.opts if option.startswith("--")}
     for option in options - {"--help", "--output"}:
         assert option in text, option
+
+
+@pytest.mark.parametrize("verb", ["checkpoint", "ledger"])
+def test_every_action_and_option_of_the_trainers_files_is_documented(verb: str) -> None:
+    text = (CHECKOUT / "docs/checkpoints.md").read_text()
+    for action, parser in actions_of(actions_of(trainer_parser())[verb]).items():
+        assert f"reprise_trainer {verb} {action}" in text
+        for option in {each for action in parser._actions for each in action.option_strings} - {"-h", "--help"}:
+            assert option in text, (action, option)
+
+
+def actions_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """The parsers of a parser's verbs, by name."""
+    (verbs,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return dict(verbs.choices)
