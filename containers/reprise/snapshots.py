@@ -9,7 +9,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.ingest.files import listed_artifacts, place_artifact, place_source, take_local
+from reprise.ingest.files import generic_purl, listed_artifacts, place_artifact, place_source, take_local
 from reprise.ingest.read import read_data
 from reprise.ingest.write import write_snapshot
 from reprise.lock.model import Artifact
@@ -48,6 +48,8 @@ def data_artifacts(data: MadeData | StoreSection, store: Store, *, base: Path | 
     Raises:
         InputError: a local file's bytes are others than its sha256 says.
     """
+    if isinstance(data, StoreSection):
+        return _blobs(data.snapshot, store)
     found: list[Artifact] = []
     for place in places(data):
         if base is not None:
@@ -56,6 +58,15 @@ def data_artifacts(data: MadeData | StoreSection, store: Store, *, base: Path | 
         if isinstance(data, ImagesSection) or (isinstance(data, TableSection) and data.kind == "hugging-face"):
             found += listed_artifacts(place, store)
     return found
+
+
+def _blobs(digest: str, store: Store) -> list[Artifact]:
+    """A kept snapshot's document and shards; nothing where the store has no such document, which `prepare` says."""
+    if not store.has(digest):
+        return []
+    shards = decode_snapshot(store.read(digest), where=digest).shards()
+    named = [(DOCUMENT, digest.removeprefix("sha256:")), *((shard.path, shard.sha256) for shard in shards)]
+    return [Artifact(generic_purl(path), sha256, "main") for path, sha256 in named]
 
 
 def prepare_snapshot(data: MadeData | StoreSection, store: Store) -> StoredSnapshot:

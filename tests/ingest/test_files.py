@@ -16,7 +16,9 @@ from PIL import Image
 from tests.ingest.conftest import REST, Ingest, data_table
 
 from reprise.ingest.files import folder_list
+from reprise.snapshots import data_artifacts
 from reprise.store import Store
+from reprise_trainer.config.data import StoreSection
 from reprise_trainer.data.batches import open_columns
 from reprise_trainer.errors import InputError, NotFoundError
 
@@ -154,11 +156,22 @@ def test_a_snapshot_in_the_store_is_a_source_of_its_own(folder: Path, ingest: In
     made = ingest(IMAGES)
     again = ingest(f'[data]\nkind = "store"\nname = "pictures"\nsnapshot = "{made.digest}"')
     assert again.digest == made.digest
+    kept = data_artifacts(StoreSection(kind="store", name="x", snapshot=made.digest), store)
+    assert {artifact.digest for artifact in kept} == {
+        made.digest,
+        *(f"sha256:{shard.sha256}" for shard in made.snapshot.shards()),
+    }
     for path in made.folder.glob("shards/*"):
         path.unlink()
     assert ingest(f'[data]\nkind = "store"\nname = "pictures"\nsnapshot = "{made.digest}"').digest == made.digest
     with pytest.raises(NotFoundError, match="has no snapshot sha256:000"):
         ingest(f'[data]\nkind = "store"\nname = "pictures"\nsnapshot = "sha256:{"0" * 64}"')
+
+
+def test_a_file_that_is_nowhere_is_said_to_be(folder: Path, ingest: Ingest) -> None:
+    table = f'[data]\nkind = "text"\nname = "t"\nblock = 4\nfile = "gone.txt"\nsha256 = "{"0" * 64}"'
+    with pytest.raises(NotFoundError, match=r"beside/gone.txt: there is no such file or folder"):
+        ingest(table)
 
 
 def test_the_sources_stay_in_the_store_when_the_folder_is_gone(folder: Path, ingest: Ingest, store: Store) -> None:

@@ -26,7 +26,6 @@ from reprise.train import Launcher, check_record, run_training
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image
-from reprise_trainer.config.data import StoreSection
 from reprise_trainer.durable import storage_error
 from reprise_trainer.identity.bundle import SigningKey
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
@@ -109,8 +108,6 @@ class Workshop:
     def _snapshot(self, run: VerifiedRun) -> StoredSnapshot:
         image = run.record.image.digest
         _, environment, _ = read_image_lock(self.store, image, read_inventory(self.store, image))
-        if isinstance(run.config.data, StoreSection):  # it names the very bytes: there is nothing to make again
-            return prepare_snapshot(run.config.data, self.store)
         artifacts = data_artifacts(run.config.data, self.store)
         bring_artifacts(artifacts, self.store, self.empty, environment.sources, on_event=self.on_event)
         return prepare_snapshot(run.config.data, self.empty)

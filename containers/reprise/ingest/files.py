@@ -32,7 +32,7 @@ class SourceFile:
 
 def place_artifact(place: Place) -> Artifact:
     """The artifact that a place names; a local one is called by its file name."""
-    return Artifact(place.artifact or _generic(place.file), place.sha256, "main", place.path)
+    return Artifact(place.artifact or generic_purl(place.file), place.sha256, "main", place.path)
 
 
 def place_source(place: Place) -> Source:
@@ -41,18 +41,24 @@ def place_source(place: Place) -> Source:
 
 
 def take_local(place: Place, base: Path, store: Store) -> None:
-    """Copy a place's file or folder from below `base` into the store, unless the store has it or there is none there.
+    """Copy a place's file or folder from below `base` into the store, unless the store has it.
 
     A folder becomes its list, in the form of `sha256sum`, and its files: each a blob under its own digest.
 
     Raises:
+        NotFoundError: it is neither there nor in the store.
         InputError: the bytes are others than the configuration's sha256 says.
         StorageError: the store can't be written.
     """
     path = base / place.file
     digest = f"sha256:{place.sha256}"
-    if not place.file or store.has(digest) or not path.exists():
+    if not place.file or store.has(digest):
         return
+    if not path.exists():
+        raise NotFoundError(
+            f"{path}: there is no such file or folder, and the store {store.root} does not hold its sha256",
+            hint="`file` in [data] is relative to the configuration's folder.",
+        )
     try:
         found = folder_list(path) if path.is_dir() else b""
         actual = hashlib.sha256(found).hexdigest() if path.is_dir() else _file_sha256(path)
@@ -126,10 +132,10 @@ def listed_artifacts(place: Place, store: Store) -> list[Artifact]:
         lines = _lines(store.path(digest), place)
     except InputError:
         return []
-    return [Artifact(_generic(name), sha256, "main") for sha256, name in lines]
+    return [Artifact(generic_purl(name), sha256, "main") for sha256, name in lines]
 
 
-def _generic(path: str) -> str:
+def generic_purl(path: str) -> str:
     """The package URL of a file that nobody distributes: its own name."""
     name = quote(Path(path).name, safe="")
     return f"pkg:generic/{name}?file_name={name}"
