@@ -17,9 +17,9 @@ def prepare(switches: Mapping[str, str], threads: int) -> None:
         SystemFailureError: PyTorch reports something else than the profile asks for.
     """
     for name, expected in {**switches, "threads": str(threads)}.items():
-        if name in _SET:
-            _SET[name](expected)
-        found = _READ[name]() if name in _READ else None
+        if name in SET:
+            SET[name](expected)
+        found = READ[name]() if name in READ else None
         if found != expected:
             raise SystemFailureError(
                 f"torch reports {name} {found!r}, the profile asks for {expected!r}",
@@ -92,7 +92,7 @@ def _said(value: bool) -> str:
     return str(value).lower()
 
 
-_SET: Mapping[str, Callable[[str], None]] = {
+SET: Mapping[str, Callable[[str], None]] = {
     "device": _set_device,
     "threads": lambda value: torch.set_num_threads(int(value)),
     "interop_threads": _set_interop_threads,
@@ -108,7 +108,7 @@ _SET: Mapping[str, Callable[[str], None]] = {
     "attention": _set_attention,
 }
 
-_READ: Mapping[str, Callable[[], str]] = {
+READ: Mapping[str, Callable[[], str]] = {
     "device": lambda: str(torch.get_default_device().type),
     "threads": lambda: str(torch.get_num_threads()),
     "interop_threads": lambda: str(torch.get_num_interop_threads()),
