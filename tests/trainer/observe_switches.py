@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import importlib.util
 import json
 import sys
 from collections.abc import Mapping
@@ -40,6 +41,10 @@ def library(part: str) -> ctypes.CDLL:
 
 
 def of_torch(table: Mapping[str, str]) -> dict[str, Any]:
+    # Asked before PyTorch is loaded, which sets OpenMP's number of threads to MKL's.
+    package = Path(str(importlib.util.find_spec("torch").origin)).parent  # type: ignore[union-attr]
+    openmp = ctypes.CDLL(str(next(package.glob("lib/libgomp*"))))
+    openmp_threads = openmp.omp_get_max_threads()
     import torch
 
     # Set to the contrary first, as a program that imported torch before us might have.
@@ -47,10 +52,10 @@ def of_torch(table: Mapping[str, str]) -> dict[str, Any]:
     torch.set_flush_denormal(True)
     torch.utils.deterministic.fill_uninitialized_memory = True
     torch.backends.cudnn.benchmark = True
-    torch.backends.cuda.matmul.allow_tf32 = True
     found = {
-        "OMP_NUM_THREADS": torch.get_num_threads(),
-        "OMP_DYNAMIC": library("libgomp").omp_get_dynamic(),
+        "OMP_NUM_THREADS": openmp_threads,
+        "MKL_NUM_THREADS": torch.get_num_threads(),
+        "OMP_DYNAMIC": openmp.omp_get_dynamic(),
         "ATEN_CPU_CAPABILITY": torch.backends.cpu.get_cpu_capability(),
     }
     one = torch.ones(64, 64)

@@ -168,8 +168,6 @@ def test_a_table_is_read_back_as_it_was_written(tmp_path: Path) -> None:
 def test_a_run_says_what_was_proved(run_once: RunOnce) -> None:
     ran = run_once(CONFIG.replace("seed = 7", 'profile = "portable"\nseed = 7').replace("epochs = 3", "steps = 1"))
     assert (ran.result["proof"], ran.result["reasons"]) == ("proved", [])
-    ran = run_once(CONFIG.replace("threads = 1", "threads = 3").replace("epochs = 3", "steps = 1"))
-    assert ran.result["proof"] == "unproven" and "with 3 threads" in ran.result["reasons"][0]
 
 
 # Emulated CPUs: whole tables, so that what differs is named by the operation. jaxlib is compiled for AVX, which Nehalem
