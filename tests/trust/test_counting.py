@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from functools import cache
 
 from cryptography.hazmat.primitives.asymmetric import ec
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from reprise.trust.keys import make_key
@@ -88,6 +88,9 @@ SIGNED = st.builds(
 )
 
 
+BY_Y, BY_Z = (Signed(by, IMAGE_SIGNATURE, IMAGE, logged=True, timed=True) for by in "yz")
+
+
 def counts_as(by: str, keys: Sequence[str], tables: Sequence[str]) -> str | None:
     """The signer that somebody is under a policy; everybody under one table is one."""
     return by if by in keys else next((table for table in tables if by in table), None)
@@ -103,6 +106,8 @@ def counts_as(by: str, keys: Sequence[str], tables: Sequence[str]) -> str | None
     log=st.booleans(),
     time=st.booleans(),
 )
+@example(signed=[BY_Y, BY_Z], keys=[], tables=["yz"], kinds=[IMAGE_SIGNATURE], signers=2, log=False, time=False)
+@example(signed=[BY_Y, BY_Z], keys=[], tables=["z", "yz"], kinds=[IMAGE_SIGNATURE], signers=2, log=True, time=True)
 def test_exactly_those_count_who_signed_what_is_asked_with_what_is_asked(
     signed: list[Signed], keys: list[str], tables: list[str], kinds: list[str], signers: int, log: bool, time: bool
 ) -> None:
