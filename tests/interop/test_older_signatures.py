@@ -21,8 +21,10 @@ from reprise.registry.reference import parse_reference
 from reprise.store import Store
 from reprise.trust.export import export_policy, write_export
 from reprise.trust.keys import make_key
+from reprise.trust.policy_file import own_policy
 from reprise.trust.simple_signing import SIMPLE_TYPE, sign_simply, simple_signatures
-from reprise_trainer.identity.bundle import public_pem
+from reprise.trust.verify import verify_image
+from reprise_trainer.identity.bundle import public_pem, read_public_key
 from reprise_trainer.identity.policy import Policy, PolicyKey
 
 from .conftest import put_image
@@ -162,6 +164,62 @@ def test_a_pull_brings_it_so_that_it_can_be_pushed_again(signed_image: Any, sign
     pull(parse_reference(signed_here[1]), fresh)
     ((_, signature),) = simple_signatures(fresh, signed_image.digest)
     assert signature.repository == signed_here[0] and signature.is_by(signed_image.key.public_key())
+
+
+def test_what_cosign_2_and_skopeo_signed_comes_along_and_is_told(
+    cosign_2: Any, new_skopeo: Any, registry: Any, signed_image: Any, tmp_path: Path
+) -> None:
+    repository, theirs = f"{registry.host}/older/theirs", tmp_path / "theirs"
+    reference = push(signed_image.store, signed_image.digest, parse_reference(f"{repository}:1")).reference
+    cosign_2("generate-key-pair", "--output-key-prefix", str(theirs))
+    cosign_2("sign", "-y", "--key", f"{theirs}.key", "--tlog-upload=false", reference)
+    attachments, passphrase = tmp_path / "registries.d", tmp_path / "passphrase"
+    attachments.mkdir()
+    (attachments / "all.yaml").write_text("default-docker: {use-sigstore-attachments: true}")
+    passphrase.write_text("")
+    signing = ("--sign-by-sigstore-private-key", f"{theirs}.key", "--sign-passphrase-file", str(passphrase))
+    new_skopeo(
+        *("--insecure-policy", "--registries.d", str(attachments), "copy", "--preserve-digests", *signing),
+        *("--src-tls-verify=false", "--dest-tls-verify=false", f"docker://{reference}", f"docker://{repository}:2"),
+    )
+    fresh = Store.open(tmp_path / "fresh")
+    report = pull(parse_reference(f"{repository}:2"), fresh)
+    assert (report.digest, report.skipped) == (signed_image.digest, [])
+    key = read_public_key(Path(f"{theirs}.pub").read_text())
+    found = [signature for _, signature in simple_signatures(fresh, signed_image.digest)]
+    assert found and all(signature.is_by(key) and signature.repository.startswith(repository) for signature in found)
+    pull(parse_reference(f"{repository}:2"), fresh)
+    assert len(simple_signatures(fresh, signed_image.digest)) == len(found)  # once
+    judged = verify_image(fresh, signed_image.digest, own_policy(key))
+    (told,) = (rule for rule in judged.rules if rule.rule == "signatures of the older kind")
+    assert not judged.holds and (told.outcome, told.required) == ("not checked", False) and "by 'own'" in told.why
+
+
+def test_rubbish_among_an_images_signatures_is_left_out(signed_image: Any, tmp_path: Path) -> None:
+    store, digest = signed_image.store, signed_image.digest
+    with serve_registry(OciRegistry()) as served:
+        repository = f"{served.host}/older/rubbish"
+        sign_simply(store, digest, repository, signed_image.key)
+        push(store, digest, parse_reference(f"{repository}:1"))
+        place = ("older/rubbish", signature_tag(digest))
+        document = json.loads(served.manifests[place][0])
+        (layer,) = document["layers"]
+        huge = store.add(b" " * 70000)
+        served.blobs["older/rubbish", huge] = b" " * 70000
+        document["layers"] += [
+            {**layer, "digest": huge, "size": 70000},
+            {**layer, "annotations": {"dev.cosignproject.cosign/signature": 3}},
+            {**layer, "digest": "sha256:" + "0" * 64, "annotations": {"dev.cosignproject.cosign/signature": "AAAA"}},
+            {**layer, "annotations": []},
+        ]
+        served.manifests[place] = (json.dumps(document).encode(), served.manifests[place][1])
+        fresh = Store.open(tmp_path / "fresh")
+        report = pull(parse_reference(f"{repository}:1"), fresh)
+        assert len(report.skipped) == 2 and any("longer than" in each for each in report.skipped)
+        ((_, signature),) = simple_signatures(fresh, digest)
+        assert signature.is_by(signed_image.key.public_key())
+        served.manifests[place] = (b"[]", served.manifests[place][1])
+        assert len(pull(parse_reference(f"{repository}:1"), Store.open(tmp_path / "again")).skipped) == 1
 
 
 def test_signing_again_with_the_same_key_adds_nothing(signed_image: Any) -> None:

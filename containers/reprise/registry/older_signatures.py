@@ -27,10 +27,16 @@ from reprise.trust.simple_signing import (
     SIMPLE_TYPE,
     SimpleSignature,
     read_simple_signature,
+    simple_signatures,
 )
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.errors import DoesNotHoldError
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.inventory import CONFIG_TYPE, MANIFEST_TYPE
+
+CERTIFICATE_NOTE = "dev.sigstore.cosign/certificate"
+
+SIGNATURES_LIMIT = 256
+"""Signatures of one image that are kept; more than that is not a set of signatures any more."""
 
 _NO_TIME = "0001-01-01T00:00:00Z"
 
@@ -92,9 +98,40 @@ def write_signatures(
     return wrote
 
 
+def bring_signatures(repository: Repository, image: str, store: Store) -> list[str]:
+    """Keep beside an image in the store the signatures by keys that its tag in a registry holds, whoever wrote them.
+
+    Nothing is verified. What is malformed or too large is left out, and so are signatures by certificates.
+
+    Returns:
+        What was left out, and why.
+    """
+    tag, skipped = signature_tag(image), []
+    if not repository.has_manifest(tag):
+        return []
+    known = {(each.blob, each.signature) for _, each in simple_signatures(store, image)}
+    try:
+        found = repository.manifest(tag)
+        layers = json.loads(found.data).get("layers", [])
+    except (DoesNotHoldError, InputError, NotFoundError) as error:
+        return [f"{tag}: {error.message}"]
+    for layer, blob in zip(layers[:SIGNATURES_LIMIT], found.blobs[1:], strict=False):
+        key = _key(layer)
+        if blob.media_type != SIMPLE_TYPE or not key[1] or key in known or CERTIFICATE_NOTE in layer["annotations"]:
+            continue
+        try:
+            payload = _payload(repository, blob.digest)
+        except (DoesNotHoldError, InputError, NotFoundError) as error:
+            skipped.append(f"{tag}, {blob.digest}: {error.message}")
+            continue
+        store.attach(image, SIMPLE_TYPE, [("", SIMPLE_TYPE, payload)], {SIGNATURE_NOTE: key[1]})
+    return skipped
+
+
 def _key(layer: Mapping[str, Any]) -> tuple[str, str]:
     notes = layer.get("annotations")
-    return str(layer.get("digest")), str(notes.get(SIGNATURE_NOTE)) if isinstance(notes, dict) else ""
+    signature = notes.get(SIGNATURE_NOTE) if isinstance(notes, dict) else None
+    return str(layer.get("digest")), signature if isinstance(signature, str) else ""
 
 
 def _manifest(document: Mapping[str, Any] | None, added: Sequence[SimpleSignature]) -> tuple[bytes, bytes]:
@@ -126,7 +163,13 @@ def _layer(signature: SimpleSignature) -> dict[str, Any]:
 
 
 def _read_back(repository: Repository, signature: SimpleSignature) -> None:
-    answer = repository.registry.ask("GET", repository.path("blobs", signature.blob), (200,), stream=True)
-    body = read_body(answer, PAYLOAD_LIMIT, f"signature payload {signature.blob}")
-    if body != signature.payload:
-        raise DoesNotHoldError(f"the registry gives other bytes for the signature payload {signature.blob}")
+    if _payload(repository, signature.blob) != signature.payload:
+        raise DoesNotHoldError(f"the registry gives another payload for {signature.blob}")
+
+
+def _payload(repository: Repository, digest: str) -> bytes:
+    answer = repository.registry.ask("GET", repository.path("blobs", digest), (200,), stream=True)
+    body = read_body(answer, PAYLOAD_LIMIT, f"signature payload {digest}")
+    if sha256_digest(body) != digest:
+        raise DoesNotHoldError(f"the registry gives other bytes for the signature payload {digest}")
+    return body

@@ -16,6 +16,7 @@ from reprise.artifacts.sources import Candidate
 from reprise.events import OnEvent, ignore
 from reprise.registry.graph import DEPTH_LIMIT
 from reprise.registry.manifest import Descriptor, ReadManifest, read_manifest, require_as_said
+from reprise.registry.older_signatures import bring_signatures
 from reprise.registry.origin import Origin, RegistryOrigin, image_of
 from reprise.registry.reference import Reference, source_name, stored_name
 from reprise.registry.repository import open_repository
@@ -92,6 +93,8 @@ def pull(
     root = image_of(origin, platform)[0] if platform else origin.root()
     wanted_tag = named if tag is None else tag
     report = bring(origin, store, root=root, tag=wanted_tag, leave_out=leave_out, on_event=on_event)
+    for image in report.needed:
+        report.skipped += bring_signatures(origin.repository, image, store)
     record_pull(store, source_name(reference, report.digest), report.needed)
     return report
 

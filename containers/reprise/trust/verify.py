@@ -10,6 +10,7 @@ from typing import Any
 from reprise.store import Store
 from reprise.store.references import accepted_under, pulled_from, record_accepted
 from reprise.trust.sign import stored_bundles
+from reprise.trust.simple_signing import simple_signatures
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.identity.judge import RuleResult, all_hold, counted, evaluate
@@ -98,6 +99,7 @@ def verify_image(
     rules += [_tag_rule(tag, accepted_under(memory, tag), digest, accept_older) for tag in tags]
     bundles = [bundle for _, bundle in stored_bundles(store, digest)]
     rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC), proofs=_proofs(policy))
+    rules += _older_signatures(store, digest, policy)
     later = "the trainer measures every file when the image starts"
     rules.append(RuleResult("layer contents", "not checked", later, required=False))
     return VerifyReport(digest, tuple(rules), tags)
@@ -154,6 +156,18 @@ def _proofs(policy: Policy) -> Proofs | None:
     from reprise.trust.proofs import SigstoreProofs
 
     return SigstoreProofs(policy.root)
+
+
+def _older_signatures(store: Store, digest: str, policy: Policy) -> list[RuleResult]:
+    """What is said of signatures that other tools read; nothing where there are none."""
+    found = [signature for _, signature in simple_signatures(store, digest)]
+    if not found:
+        return []
+    keys = policy.public_keys()
+    names = sorted({name for name, key in keys.items() if any(each.is_by(key) for each in found)})
+    by = f"by {', '.join(map(repr, names))}" if names else "by no key of the policy"
+    why = f"{len(found)}, {by}; they are for other tools, a policy counts bundles"
+    return [RuleResult("signatures of the older kind", "not checked", why, required=False)]
 
 
 def _manifest_rule(store: Store, digest: str) -> RuleResult:
