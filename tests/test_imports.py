@@ -35,6 +35,7 @@ HOST = {
     "run_config": ("image", "start"),
     "ingest_data": ("artifacts", "events", "lock", "project", "run_config", "snapshots", "store"),
     "run_folder": ("engine", "run_config"),
+    "slurm": (),
     "trainer_process": ("engine", "events"),
     "train": (
         *("artifacts", "engine", "events", "lock", "project", "run_config", "run_folder", "snapshots", "store"),
@@ -76,7 +77,7 @@ HOST = {
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
         "ingest_data",
         *("admission", "bundle", "doctor", "host", "run_config", "run_folder", "runs", "snapshots"),
-        "trackers",
+        *("slurm", "trackers"),
         *("vulnerabilities", "witness"),
     ),
     "__main__": ("cli",),
@@ -103,6 +104,7 @@ TRAINER = {
         *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
         *("redaction", "training"),
     ),
+    "torchrun": ("errors", "training"),
     "__main__": (
         "canonical",
         "commands",

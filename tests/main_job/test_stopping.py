@@ -14,7 +14,7 @@ from reprise.train import Launcher, check_record
 from reprise.trust.keys import private_pem
 from tests.main_job.conftest import CHECKOUT, Trains
 
-LENGTH = ("steps = 30", "steps = 300"), ("checkpoint_every = 20", "checkpoint_every = 100")
+LENGTH = ("steps = 30", "steps = 300"), ("every = 20", "every = 100")
 
 
 def test_sigterm_leaves_a_checkpoint_and_resume_goes_on_from_it(

@@ -16,9 +16,10 @@ from tests.trainer.conftest import SHA256, command, environment
 from tests.trainer.interrupted_runs import STEPS, TINY, Runs, files_that_count
 
 from reprise_trainer.data.snapshot import OpenSnapshot
+from reprise_trainer.training.attempts import read_attempts
 
 LONG = TINY.replace("steps = 12", "steps = 200000")
-TORCHRUN = ("-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port")
+TORCHRUN = ("-m", "reprise_trainer.torchrun", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint")
 
 
 def config(backend: str, text: str = TINY) -> str:
@@ -102,14 +103,28 @@ def test_jax_goes_on_with_another_number_of_workers(snapshot: OpenSnapshot, tmp_
     assert files_that_count(tmp_path / "four") == files_that_count(tmp_path / "one")
 
 
-def test_under_torchrun_it_is_the_same_run(runs: Runs, snapshot: OpenSnapshot, tmp_path: Path) -> None:
-    _, runner, *arguments = command(config("torch"), snapshot, tmp_path / "two")
-    argv = [sys.executable, *TORCHRUN, "0", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0", runner]
-    done = subprocess.run(
-        [*argv, *arguments], env=environment(), check=False, capture_output=True, text=True, timeout=240
-    )
-    assert done.returncode == 0, done.stderr
-    assert files_that_count(tmp_path / "two") == files_that_count(runs.first)
+def torchrun(text: str, snapshot: OpenSnapshot, output: Path) -> subprocess.Popen[str]:
+    _, runner, *arguments = command(text, snapshot, output)
+    argv = [sys.executable, *TORCHRUN, "127.0.0.1:0", runner, *arguments]
+    return subprocess.Popen(argv, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def test_under_torchrun_it_is_the_same_run_and_a_stop_is_exit_code_75(
+    runs: Runs, snapshot: OpenSnapshot, tmp_path: Path
+) -> None:
+    output = tmp_path / "two"
+    stopped = torchrun(config("torch"), snapshot, output)
+    assert stopped.stdout
+    for line in stopped.stdout:
+        if '"step"' in line:
+            stopped.send_signal(signal.SIGTERM)
+            break
+    _, error = stopped.communicate(timeout=240)
+    assert stopped.returncode == 75, error
+    (attempt,) = read_attempts(output)
+    assert "SIGTERM" in attempt.why or "a signal to another worker" in attempt.why
+    result(torchrun(config("torch"), snapshot, output))
+    assert files_that_count(output) == files_that_count(runs.first)
 
 
 def test_a_killed_worker_is_named_and_the_run_goes_on(runs: Runs, tmp_path: Path) -> None:
