@@ -72,10 +72,11 @@ HOST = {
     "archive": ("build", "host_wheels", "lock", "store", "stored_image"),
     "demo": ("audit", "environments", "events", "project", "run_config", "store", "train", "trust"),
     "witness": ("audit", "store", "train", "trust"),
+    "prune": ("engine", "store", "train"),
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        "ingest_data",
+        *("ingest_data", "prune"),
         *("admission", "bundle", "doctor", "host", "run_config", "run_folder", "runs", "snapshots"),
         *("slurm", "trackers"),
         *("vulnerabilities", "witness"),

@@ -10,6 +10,8 @@ import pytest
 from oci_registry import OciRegistry, serve_registry
 from small_image import Entry, make_image
 
+from reprise.engine.interface import ImageRef
+from reprise.engine.namespaces import unpack_image
 from reprise.store import Store
 
 
@@ -74,3 +76,15 @@ def test_an_image_that_reprise_did_not_build_gets_no_archive(reprise: Any, tmp_p
     make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}})
     done = reprise("archive", "small")
     assert (done.code in (65, 66) and "small" in done.err) or "label" in done.err
+
+
+def test_unpacked_images_that_nothing_needs_are_named_first_and_then_removed(reprise: Any, tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "store")
+    old = make_image(store, {"base": {"etc/name": Entry(b"old")}}).digest
+    unpack_image(ImageRef(store, old))
+    make_image(store, {"base": {"etc/name": Entry(b"new")}})
+    planned = reprise("prune", "--dry-run")
+    assert planned.code == 0 and f"would remove image  {old}" in planned.out
+    done = json.loads(reprise("prune", "--json").out)
+    assert {"kind": "image", "digest": old} in done["removed"] and done["bytes"] > 0
+    assert json.loads(reprise("prune", "--json").out)["removed"] == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import shutil
 import subprocess
@@ -55,6 +56,31 @@ def test_where_no_hard_link_can_be_made_the_layers_are_mounted(bench, monkeypatc
     plan = make_plan(bench.ref, bench.folders)
     assert plan.flat == ""
     assert _run(bench, plan) == [bench.image.digest]
+
+
+@pytest.mark.parametrize("kind", ["flat", "overlay"])
+def test_a_run_holds_what_it_runs_on_until_it_ends(bench, plan: Plan, kind: str) -> None:
+    plan = plan if kind == "flat" else replace(plan, flat="")
+    root = Path(plan.flat or f"{plan.layers_folder}/{plan.layers[0]}")
+    during: list[bool] = []
+
+    def is_free() -> bool:
+        descriptor = os.open(root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+
+    assert run_plan(plan, on_line=lambda line: during.append(is_free()), on_error_line=print) == 0
+    assert during == [False] and is_free()
+
+
+def test_a_run_whose_root_was_removed_says_so(plan: Plan) -> None:
+    with pytest.raises(SystemFailureError, match="cannot be used: No such file"):
+        run_plan(replace(plan, flat=f"{plan.flat}0"), on_line=print, on_error_line=print)
 
 
 def test_root_can_do_without_user_namespaces(bench, plan: Plan) -> None:

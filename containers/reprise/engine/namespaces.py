@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -132,13 +133,32 @@ def run_plan(plan: Plan, *, on_line: OnLine, on_error_line: OnLine) -> int:
     Raises:
         SystemFailureError: it does not work without either.
     """
-    result = _attempt(plan, on_line, on_error_line)
-    if isinstance(result, _Failure) and result.of_user_namespace and os.geteuid() == 0:
-        plan = replace(plan, user_namespace=False)  # root may make the others without one
+    with _held(plan):
         result = _attempt(plan, on_line, on_error_line)
+        if isinstance(result, _Failure) and result.of_user_namespace and os.geteuid() == 0:
+            plan = replace(plan, user_namespace=False)  # root may make the others without one
+            result = _attempt(plan, on_line, on_error_line)
     if isinstance(result, _Failure):
         raise _system_failure(result)
     return result
+
+
+@contextmanager
+def _held(plan: Plan) -> Iterator[None]:
+    """Shared locks on the folders that the run sees, so that `reprise prune` leaves them until it ends."""
+    folders = [plan.flat] if plan.flat else [f"{plan.layers_folder}/{name}" for name in plan.layers]
+    with ExitStack() as stack:
+        for folder in folders:
+            try:
+                descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            except OSError as error:
+                raise SystemFailureError(
+                    f"the unpacked image {folder} cannot be used: {error.strerror}",
+                    hint="Where `reprise prune` has just removed it, run the command again: it is unpacked anew.",
+                ) from error
+            stack.callback(os.close, descriptor)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        yield
 
 
 def _attempt(plan: Plan, on_line: OnLine, on_error_line: OnLine) -> int | _Failure:

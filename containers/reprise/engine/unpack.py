@@ -66,7 +66,7 @@ def unpack_layers(
         raise storage_error(error, folder) from error
     by_name = {layer.diff_id.removeprefix("sha256:"): layer for layer in layers}
     if not all((folder / name).is_dir() for name in by_name):
-        with _only_unpacker(folder), ThreadPoolExecutor(workers or _processors()) as pool:
+        with only_unpacker(folder), ThreadPoolExecutor(workers or _processors()) as pool:
             missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
             missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first: nobody waits for it then
             list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0], on_event), missing))
@@ -74,7 +74,7 @@ def unpack_layers(
 
 
 @contextmanager
-def _only_unpacker(folder: Path) -> Iterator[None]:
+def only_unpacker(folder: Path) -> Iterator[None]:
     """One process at a time; it first removes what a killed one left."""
     with (folder / ".lock").open("w") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
@@ -94,7 +94,7 @@ def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
     target = folder / f"image-{image.digest.removeprefix('sha256:')}"
     if target.is_dir():
         return target
-    with _only_unpacker(folder), _made_aside(target) as aside, ThreadPoolExecutor(_processors()) as pool:
+    with only_unpacker(folder), _made_aside(target) as aside, ThreadPoolExecutor(_processors()) as pool:
         merged = [pair for name in names for pair in _merge_folders(str(folder / name), str(aside))]
         list(pool.map(_link_files, merged))
         final = {place: source for source, place in merged}  # a folder of several layers is as the highest has it

@@ -193,6 +193,11 @@ class Store:
         """The digests of all manifests that `index.json` lists."""
         return list(dict.fromkeys(str(entry["digest"]) for entry in self._index()["manifests"]))
 
+    def tagged(self) -> list[str]:
+        """The digests of the manifests that have a tag."""
+        entries = self._index()["manifests"]
+        return list(dict.fromkeys(str(each["digest"]) for each in entries if each.get("annotations", {}).get(TAG)))
+
     def manifest(self, digest: str) -> dict[str, Any]:
         """A manifest, parsed.
 
