@@ -81,6 +81,7 @@ def test_what_oras_copied_holds_under_the_policy(
             assert not verify_image(fresh, report.digest, required(make_key()), name=target).holds
 
 
+@pytest.mark.long
 def test_oras_copies_through_a_layout_and_the_store_is_one(
     oras: Any, pushed: str, signed_image: Any, host: str, tmp_path: Path
 ) -> None:
@@ -135,6 +136,7 @@ def test_what_cosign_signed_and_attested_holds_under_our_policy(cosign: Any, hos
     assert not verify_image(fresh, digest, required(make_key()), name=reference).holds
 
 
+@pytest.mark.long
 def test_cosign_verifies_what_oras_copied(
     oras: Any, cosign: Any, pushed: str, signed_image: Any, host: str, tmp_path: Path
 ) -> None:
