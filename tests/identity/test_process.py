@@ -65,6 +65,14 @@ def test_a_variable_of_python_is_named(name: str) -> None:
     assert problem == f"environment: {name}='/data' is set; it changes what Python imports or how it runs"
 
 
+def test_what_torchrun_and_srun_tell_their_workers_is_known() -> None:
+    told = {"RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "node-1", "SLURM_PROCID": "0", "SLURM_JOB_NAME": "a b"}
+    assert check_process(_with_environment(*told.items()), CONFIG) == ()
+    for name, value in (("RANK", "x"), ("MASTER_ADDR", "a b"), ("TORCHELASTIC_ERROR_FILE", "/data/x"), ("RANKS", "1")):
+        (problem,) = check_process(_with_environment((name, value)), CONFIG)
+        assert problem.startswith(f"environment: {name}=")
+
+
 def test_any_other_variable_is_named() -> None:
     (problem,) = check_process(_with_environment(("GLIBC_TUNABLES", "x")), CONFIG)
     assert problem == "environment: GLIBC_TUNABLES='x' is set; the image does not say so"

@@ -25,6 +25,19 @@ ADDED_BY_ENGINES: Mapping[str, re.Pattern[str]] = {
 """What docker and podman set by themselves (tried: dockerd 20.10, podman 4.3; for GPUs dockerd's nvidia_linux.go), and
 the values that these may have."""
 
+ADDED_BY_LAUNCHERS = tuple(
+    (re.compile(name), re.compile(value))
+    for name, value in (
+        (r"((LOCAL|GROUP|ROLE)_)?(RANK|WORLD_SIZE)|MASTER_PORT", r"[0-9]+"),
+        (r"MASTER_ADDR|ROLE_NAME|TORCHELASTIC_RUN_ID", r"[A-Za-z0-9._:-]*"),
+        (r"TORCHELASTIC_(RESTART_COUNT|MAX_RESTARTS)|TORCH_NCCL_ASYNC_ERROR_HANDLING", r"[0-9]+"),
+        (r"TORCHELASTIC_USE_AGENT_STORE", r"True|False"),
+        (r"TORCHELASTIC_ERROR_FILE", r"/tmp/[A-Za-z0-9._/-]*"),
+        (r"SLURMD?_[A-Z0-9_]+", r"[^\n]*"),
+    )
+)
+"""What torchrun and srun set for their workers: who is who, and where they meet. No code is loaded by it."""
+
 CLOSURES = re.compile(r"|\[[^/]*\]|/memfd:libffi \(deleted\)")
 """Executable memory that is no file: code made at run time, the kernel's own, libffi's callbacks."""
 
@@ -128,6 +141,8 @@ def _check_environment(
         if name in fixed:
             if value != fixed[name]:
                 problems.append(f"environment: {name} is {value!r}, the image says {fixed[name]!r}")
+        elif any(known.fullmatch(name) and form.fullmatch(value) for known, form in ADDED_BY_LAUNCHERS):
+            continue
         elif name not in ADDED_BY_ENGINES:
             problems.append(f"environment: {name}={_short(value)} is set; {_why_not(name)}")
         elif not ADDED_BY_ENGINES[name].fullmatch(value):
