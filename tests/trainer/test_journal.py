@@ -44,6 +44,9 @@ class Numbers:
     def loss(self, sums: float) -> Loss:
         return Loss(sums, 1)
 
+    def is_finite(self, sums: float) -> bool:
+        return True
+
     def gradient_sums(self, sums: float) -> dict[str, int]:
         return {"w": int(sums)}
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import random
+import re
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -186,8 +188,29 @@ def test_a_full_disk_is_one_message(snapshot: OpenSnapshot, small_disk: Path) ->
     assert not list((small_disk / "out" / "checkpoints").iterdir())
 
 
-def test_a_training_that_diverges_stops_with_its_step(run_once: RunOnce) -> None:
+def test_a_training_that_diverges_leaves_a_record_that_repeats_exactly_that_step(
+    run_once: RunOnce, snapshot: OpenSnapshot
+) -> None:
     diverging = CONFIG.replace('kind = "adamw"', 'kind = "sgd"').replace("lr = 0.01", "lr = 1e30")
+    diverging = diverging.replace("every = 10", "every = 1")
     ran = run_once(diverging)
-    assert ran.code == 65
-    assert "step 1: the loss is" in ran.error or "step 2: the loss is" in ran.error
+    assert ran.code == 65 and "Traceback" not in ran.error
+    folder = ran.output / "failure"
+    found = json.loads((folder / "failure.json").read_bytes())
+    assert re.search(rf"step {found['step']}: the (loss|gradient) is .*failure.json", ran.error)
+    assert len(found["records"]) == 32 and "conv1.weight" in found["gradients"].keys() & found["weights"].keys()
+    assert found["checkpoint"] == [found["step"], found["state"]]
+    assert read_checkpoint(folder / f"step-{found['step']:08d}").digest == found["state"]
+
+    script = ["sh", str(folder / "reproduce.sh"), str(snapshot.folder)]
+    again = subprocess.run(
+        script, env=environment({"PYTHON": sys.executable}), check=False, capture_output=True, text=True
+    )
+    assert again.returncode == 0, again.stderr
+    assert "the same as recorded" in again.stdout
+
+    (folder / "failure.json").write_text(json.dumps({**found, "loss": "0x1p+0"}))
+    other = subprocess.run(
+        script, env=environment({"PYTHON": sys.executable}), check=False, capture_output=True, text=True
+    )
+    assert other.returncode == 1 and "not what was recorded" in other.stdout

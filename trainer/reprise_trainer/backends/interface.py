@@ -154,6 +154,9 @@ class Backend(Protocol):
     def load_sums(self, tensors: Tensors) -> ShardSums:
         """The sums whose arrays `sums_tensors` gave."""
 
+    def is_finite(self, sums: ShardSums) -> bool:
+        """Whether every number of the gradient is finite; may wait for a device."""
+
     def gradient_norms(self, sums: ShardSums) -> dict[str, float]:
         """Parameter name → Euclidean norm of its gradient of the mean loss, for people: what a failure record shows."""
 

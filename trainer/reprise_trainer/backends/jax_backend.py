@@ -106,6 +106,12 @@ class JaxBackend:
             _copied(buffers),
         )
 
+    def is_finite(self, sums: JaxSums) -> bool:
+        """See `Backend.is_finite`."""
+        gradient = np.asarray(sums.gradient)
+        # One pass over memory; a sum of finite numbers may overflow, so only a finite one is an answer.
+        return bool(np.isfinite(gradient.sum())) or bool(np.isfinite(gradient).all())
+
     def gradient_norms(self, sums: JaxSums) -> dict[str, float]:
         """See `Backend.gradient_norms`."""
         mean = np.asarray(sums.gradient).astype(np.float64) / _number(sums.weight)

@@ -110,6 +110,11 @@ class TorchBackend:
         buffers = {name.removeprefix("buffer/"): each for name, each in found.items() if name.startswith("buffer/")}
         return TorchSums(found["loss"], weight, found["gradient"], buffers)
 
+    def is_finite(self, sums: TorchSums) -> bool:
+        """See `Backend.is_finite`."""
+        # One pass over memory; a sum of finite numbers may overflow, so only a finite one is an answer.
+        return bool(sums.gradient.sum().isfinite()) or bool(sums.gradient.isfinite().all())
+
     def gradient_norms(self, sums: TorchSums) -> dict[str, float]:
         """See `Backend.gradient_norms`."""
         mean = sums.gradient.double() / _number(sums.weight)

@@ -7,11 +7,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from reprise_trainer.commands import checkpoint, config, ledger, operations, profile
+from reprise_trainer.commands import checkpoint, config, ledger, operations, parity, profile, reproduce
 from reprise_trainer.errors import InputError, RepriseError
 from reprise_trainer.redaction import redact
 
-VERBS = (config, checkpoint, ledger, operations, profile)
+VERBS = (config, checkpoint, ledger, operations, profile, parity, reproduce)
 """Modules of verbs, in the order of the help text. They import what is heavy inside their functions."""
 
 

@@ -83,9 +83,10 @@ def steps(
             # One fixed order of addition, here and between processes; the division by the weight comes in the update.
             own, wanted = tree_sum(shards, backend.add), stop is not None and stop.requested
             sums, stopping = combine(exchange, backend, own, wanted)
+            reading = Reading(number, batch.digest, backend, sums, batch.records, state)
             state = backend.apply(state, sums, plan.rate(number))
 
-            yield Step(number, state, Reading(number, batch.digest, backend, sums), stopping)
+            yield Step(number, state, reading, stopping)
 
 
 def _shard_sums(plan: Plan, backend: Backend, state: State, batch: Batch, index: int) -> ShardSums:

@@ -5,9 +5,22 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from reprise_trainer.backends.interface import Backend, ShardSums
+from reprise_trainer.backends.interface import Backend, ShardSums, State
+from reprise_trainer.data.order import Indices
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.ledger import gradient_digest
+
+
+class NotFiniteError(InputError):
+    """A step's loss or gradient is not finite; `reading` is that step."""
+
+    def __init__(self, reading: Reading, loss: float, *, see: str = "") -> None:
+        what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
+        super().__init__(
+            f"step {reading.number}: {what}{see}", hint="A smaller learning rate (lr) or clip_norm often helps."
+        )
+        self.reading = reading
+        self.loss = loss
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,22 +35,23 @@ class StepFacts:
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """A step that was dispatched: its number, its batch's digest, and the sums that are still to be read."""
+    """A step that was dispatched: its number, its batch's digest, and the sums that are still to be read; the batch's
+    records and the state before it, for the record of a failure."""
 
     number: int
     batch: str
     backend: Backend
     sums: ShardSums
+    records: Indices | None = None
+    before: State = None
 
     def read(self) -> StepFacts:
         """The step's facts; waits for the device.
 
         Raises:
-            InputError: the loss is not a finite number any more.
+            NotFiniteError: the loss or the gradient is not finite any more.
         """
         loss = self.backend.loss(self.sums).mean
-        if not math.isfinite(loss):
-            raise InputError(
-                f"step {self.number}: the loss is {loss}", hint="A smaller learning rate (lr) often helps."
-            )
+        if not math.isfinite(loss) or not self.backend.is_finite(self.sums):
+            raise NotFiniteError(self, loss)
         return StepFacts(self.number, loss, self.batch, gradient_digest(self.backend.gradient_sums(self.sums)))

@@ -21,6 +21,8 @@ from reprise_trainer.training.plan import TRAIN_SPLIT, Plan
 from reprise_trainer.training.ready import Ready, Request, make_ready
 from reprise_trainer.training.resume import Beginning, begin
 from reprise_trainer.training.start import Parent
+from reprise_trainer.training.failure import write_failure
+from reprise_trainer.training.reading import NotFiniteError
 from reprise_trainer.training.stop import Stop
 
 __all__ = ["Outcome", "Request", "run", "run_along"]
@@ -73,7 +75,10 @@ def run(
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
     with attempt(request.output, step=beginning.step, workers=group.size) as log:
-        trained = _train(ready, beginning, request.output, _noting_steps(emit, log), stop)
+        try:
+            trained = _train(ready, beginning, request.output, _noting_steps(emit, log), stop)
+        except NotFiniteError as error:
+            raise write_failure(request.output, request.config, error) from None
         ledger = beginning.ledger
         ledger.close()
         evaluation = _evaluate(ready, trained.state)

@@ -1,0 +1,135 @@
+"""PyTorch's contenders of `train_step.py`: a hand-written loop, and Lightning's Trainer."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import lightning
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from torch.utils.data import DataLoader, TensorDataset
+
+Turn = Callable[[int], None]
+OPTIMIZER = {"lr": 1e-3, "betas": (0.9, 0.99), "eps": 1e-8, "weight_decay": 0.1}
+
+
+class Block(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm1, self.norm2 = nn.LayerNorm(128), nn.LayerNorm(128)
+        self.attention, self.projection = nn.Linear(128, 384), nn.Linear(128, 128)
+        self.expand, self.contract = nn.Linear(128, 512), nn.Linear(512, 128)
+
+    def forward(self, x: Tensor) -> Tensor:
+        query, key, value = self.attention(self.norm1(x)).view(-1, 64, 3, 4, 32).permute(2, 0, 3, 1, 4)
+        y = functional.scaled_dot_product_attention(query, key, value, is_causal=True)
+        x = x + self.projection(y.transpose(1, 2).reshape(-1, 64, 128))
+        return x + self.contract(functional.gelu(self.expand(self.norm2(x))))
+
+
+class Gpt(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.token, self.position = nn.Embedding(65, 128), nn.Embedding(64, 128)
+        self.blocks, self.norm = nn.Sequential(*(Block() for _ in range(4))), nn.LayerNorm(128)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        tokens = tokens.long()
+        x = self.token(tokens[:, :-1]) + self.position.weight
+        scores = functional.linear(self.norm(self.blocks(x)), self.token.weight)
+        return functional.cross_entropy(scores.flatten(0, 1), tokens[:, 1:].flatten())
+
+
+class Cnn(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            *(nn.Conv2d(1, 32, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Conv2d(32, 64, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(64 * 49, 128), nn.ReLU(), nn.Linear(128, 10)),
+        )
+
+    def forward(self, images: Tensor, labels: Tensor) -> Tensor:
+        return functional.cross_entropy(self.layers(images.unsqueeze(1) / 255 - 0.5), labels.long())
+
+
+def made(name: str) -> nn.Module:
+    return Gpt() if name == "gpt" else Cnn()
+
+
+def fields(arrays: Mapping[str, Any]) -> list[Tensor]:
+    return [torch.from_numpy(arrays[name]) for name in ("tokens", "image", "label") if name in arrays]
+
+
+def plain_loop(name: str, arrays: Mapping[str, Any], batch_size: int) -> Turn:
+    """What one writes by hand."""
+    model, columns = made(name), fields(arrays)
+    optimizer = torch.optim.AdamW(model.parameters(), **OPTIMIZER)
+    draws = np.random.default_rng(1)
+
+    def turn(count: int) -> None:
+        for _ in range(count):
+            chosen = torch.from_numpy(draws.integers(0, len(columns[0]), batch_size))
+            loss = model(*(column[chosen] for column in columns))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+
+    return turn
+
+
+class Module(lightning.LightningModule):
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.model = made(name)
+
+    def training_step(self, batch: list[Tensor], index: int) -> Tensor:
+        return self.model(*batch)  # type: ignore[no-any-return]
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.AdamW(self.parameters(), **OPTIMIZER)
+
+
+class Interleaved(lightning.Callback):
+    """After each block of Lightning's steps, lets the others take their turns, outside of Lightning's time."""
+
+    def __init__(self, turns: Mapping[str, Turn], count: int) -> None:
+        self.turns, self.count = turns, count
+        self.times: dict[str, list[float]] = {name: [] for name in ("lightning", *turns)}
+        self.start = time.perf_counter()
+
+    def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
+        if (trainer.global_step) % self.count:
+            return
+        self.times["lightning"].append((time.perf_counter() - self.start) / self.count)
+        for name, turn in self.turns.items():
+            start = time.perf_counter()
+            with torch.enable_grad():
+                turn(self.count)
+            self.times[name].append((time.perf_counter() - start) / self.count)
+        self.start = time.perf_counter()
+
+
+def under_lightning(
+    turns: Mapping[str, Turn], name: str, arrays: Mapping[str, Any], batch_size: int, blocks: int, count: int
+) -> dict[str, list[float]]:
+    """Contender → seconds a step of each of its turns, Lightning's too."""
+    callback = Interleaved(turns, count)
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=(blocks + 2) * count,
+        max_epochs=-1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        callbacks=[callback],
+    )
+    loader = DataLoader(TensorDataset(*fields(arrays)), batch_size=batch_size, shuffle=True, drop_last=True)
+    trainer.fit(Module(name), loader)
+    return callback.times
