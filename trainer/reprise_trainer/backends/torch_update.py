@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -16,9 +18,17 @@ from reprise_trainer.backends.interface import Recipe
 from reprise_trainer.backends.state_tensors import TrainingState
 from reprise_trainer.backends.update import ROW, Rounded, averaged, clip_factor, numbers_of, update
 
-# float32 sqrt goes through a vector library that does not round exactly and differs between CPU makers; float64 sqrt
-# followed by one narrowing is the same everywhere, and rounded exactly.
-_ROUNDED = Rounded(sqrt=lambda x: x.double().sqrt_().float(), divide=lambda x, number: x / number)
+
+def _root(x: Any) -> Any:
+    """The square root, exactly rounded. PyTorch's float32 one on a CPU goes through a vector library that does not
+    round exactly and differs between makers; NumPy's is the processor's own instruction."""
+    return np.sqrt(x, out=x) if isinstance(x, np.ndarray) else x.double().sqrt_().float()
+
+
+_ROUNDED = Rounded(sqrt=_root, divide=lambda x, number: x / number)
+
+CHUNK = 1 << 15
+"""Elements that are updated together: a chunk's temporaries (128 KiB each) stay in the cache."""
 
 
 @contextmanager
@@ -40,13 +50,14 @@ def added(left: Tensor, right: Tensor) -> Tensor:
     return result
 
 
-def squared_length(vector: Tensor) -> float:
-    """Sum of squares in one fixed order: rows of `ROW` elements are added by halving, then the last row's elements.
-
-    Each addition adds two halves element by element; an odd one's middle waits for the next.
+def _mean_squared(gradient: Tensor, weight: float) -> float:
+    """Sum of squares of the gradient over its weight, in one fixed order: rows of `ROW` elements are added by halving,
+    then the last row's elements. Each addition adds two halves element by element; an odd one's middle waits for the
+    next.
     """
     with subnormals_are_zero():
-        rows = [row * row for row in vector.split(ROW)]
+        means = (row / weight for row in gradient.split(ROW))
+        rows = [mean.mul_(mean) for mean in means]
         rows[-1] = torch.nn.functional.pad(rows[-1], (0, ROW - len(rows[-1])))
         while len(rows) > 1:
             half = (len(rows) + 1) // 2
@@ -68,24 +79,40 @@ def next_state(state: TrainingState, gradient: Tensor, weight: float, recipe: Re
     """
     step = state.step + 1
     numbers = numbers_of(recipe.optimizer, rate, step)
-    model = torch.empty_like(state.model)
-    moments = {name: torch.empty_like(vector) for name, vector in state.moments.items()}
-    average = None if state.average is None else torch.empty_like(state.average)
-    with subnormals_are_zero():
-        mean = torch.empty_like(gradient)
-        for start in range(0, len(gradient), ROW):
-            row = slice(start, start + ROW)
-            torch.div(gradient[row], weight, out=mean[row])
-    factor = 1.0 if recipe.clip_norm is None else clip_factor(squared_length(mean), recipe.clip_norm)
-    with subnormals_are_zero():
-        for start in range(0, len(gradient), ROW):
-            row = slice(start, start + ROW)
-            old = {name: vector[row] for name, vector in state.moments.items()}
-            change = mean[row] if factor == 1.0 else mean[row] * factor
-            model[row], new = update(numbers, state.model[row], change, old, _ROUNDED)
-            for name, vector in new.items():
-                moments[name][row] = vector
-            if average is not None:
-                assert recipe.ema_decay is not None
-                average[row] = averaged(state.average[row], model[row], recipe.ema_decay, 1.0 - recipe.ema_decay)
-    return TrainingState(step, model, state.buffers, moments, average)
+    factor = 1.0 if recipe.clip_norm is None else clip_factor(_mean_squared(gradient, weight), recipe.clip_norm)
+    new = TrainingState(
+        step=step,
+        model=torch.empty_like(state.model),
+        buffers=state.buffers,
+        moments={name: torch.empty_like(vector) for name, vector in state.moments.items()},
+        average=None if state.average is None else torch.empty_like(state.average),
+    )
+    with subnormals_are_zero(), np.errstate(all="ignore"):  # what is not finite is found where it is read
+        for old, now, slope in zip(_chunks(state), _chunks(new), _parts(gradient), strict=True):
+            change = slope / weight
+            if factor != 1.0:
+                change *= factor
+            now["model"][:], moments = update(numbers, old["model"], change, old, _ROUNDED)
+            for name, vector in moments.items():
+                now[name][:] = vector
+            if recipe.ema_decay is not None:
+                now["ema"][:] = averaged(old["ema"], now["model"], recipe.ema_decay, 1.0 - recipe.ema_decay)
+    return new
+
+
+def _chunks(state: TrainingState) -> Iterator[dict[str, Any]]:
+    """The state's vectors side by side, a chunk at a time: `model`, `ema` and the moments by name."""
+    vectors = {"model": state.model, **state.moments}
+    if state.average is not None:
+        vectors["ema"] = state.average
+    return (
+        dict(zip(vectors, parts, strict=True))
+        for parts in zip(*(_parts(each) for each in vectors.values()), strict=True)
+    )
+
+
+def _parts(vector: Tensor) -> list[Any]:
+    """Chunks of a vector that share its memory. On the CPU as NumPy arrays: each operation is the processor's own
+    there, without a detour through a vector library, and takes half the time to call."""
+    parts = vector.split(CHUNK)
+    return [part.numpy() for part in parts] if vector.device.type == "cpu" else list(parts)

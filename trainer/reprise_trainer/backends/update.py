@@ -70,7 +70,7 @@ def numbers_of(optimizer: Optimizer, rate: float, step: int) -> Numbers:
 def update(
     numbers: Numbers, value: Array, gradient: Array, old: Mapping[str, Array], rounded: Rounded
 ) -> tuple[Array, dict[str, Array]]:
-    """New values and moments.
+    """New values and moments. Results that nobody else has are changed in place, where a framework can.
 
     Args:
         numbers: of this step; numbers of the framework, or Python's.
@@ -80,14 +80,25 @@ def update(
     """
     match numbers:
         case SgdNumbers(momentum, decay, rate):
-            velocity = old["velocity"] * momentum + gradient + value * decay
+            velocity = old["velocity"] * momentum
+            velocity += gradient
+            velocity += value * decay
             return value - velocity * rate, {"velocity": velocity}
         case AdamWNumbers(beta1, rest1, beta2, rest2, correction1, correction2, epsilon, shrink, rate):
-            mean = old["mean"] * beta1 + gradient * rest1
-            square = old["square"] * beta2 + (gradient * gradient) * rest2
+            mean = old["mean"] * beta1
+            mean += gradient * rest1
+            part = gradient * gradient
+            part *= rest2
+            square = old["square"] * beta2
+            square += part
             root = rounded.sqrt(rounded.divide(square, correction2))
-            change = rounded.divide(mean, correction1) / (root + epsilon)
-            return value - value * shrink - change * rate, {"mean": mean, "square": square}
+            root += epsilon
+            change = rounded.divide(mean, correction1)
+            change /= root
+            change *= rate
+            result = value - value * shrink
+            result -= change
+            return result, {"mean": mean, "square": square}
 
 
 def averaged(average: Array, value: Array, kept: Any, rest: Any) -> Array:
