@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import hashlib
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from reprise.ingest.rows import Reading, Rows
+from reprise.ingest.write import write_snapshot
+from reprise_trainer.config.data import FashionMnistSection
 from reprise_trainer.data.augment import Augmentation
 from reprise_trainer.data.batches import Batches
-from reprise_trainer.data.snapshot import OpenSnapshot
+from reprise_trainer.data.snapshot import OpenSnapshot, RecordField, Source, open_snapshot
 from reprise_trainer.errors import InputError
 
 IMAGES = np.random.default_rng(0).integers(1, 256, (64, 9, 7), np.uint8)
@@ -61,6 +65,25 @@ def test_a_record_is_changed_alike_in_any_company() -> None:
 def test_seed_and_epoch_both_key_the_change(other: dict[str, int]) -> None:
     same = [np.array_equal(a, b) for a, b in zip(augmented(IMAGES), augmented(IMAGES, **other), strict=True)]
     assert sum(same) < 12  # one in fifty by chance
+
+
+def test_records_that_differ_in_their_high_word_are_changed_differently() -> None:
+    low = np.arange(64, dtype=np.int64)
+    change, epochs = Augmentation("image", 2, True), np.zeros(64, np.int64)
+    first, second = (change.apply(IMAGES, 1, epochs, records) for records in (low, low + 2**32))
+    assert sum(np.array_equal(a, b) for a, b in zip(first, second, strict=True)) < 12
+
+
+def test_a_digest_names_the_epoch_too(tmp_path: Path) -> None:
+    field = RecordField(name="image", dtype="uint8", shape=(4, 4))
+    reading = Reading((field,), {"train": [Rows("made", [0], {"image": bytes(range(16))})]})
+    rules = FashionMnistSection(name="one", file="made", sha256="0" * 64)
+    write_snapshot(tmp_path / "one", reading, rules, [Source(artifact="pkg:generic/made", sha256="0" * 64)])
+    change = Augmentation("image", 3)
+    batches = Batches(open_snapshot(tmp_path / "one"), "train", seed=1, batch_size=1, augmentation=change)
+    made = [batches.batch(step) for step in range(8)]  # the same record, epoch by epoch
+    assert len({batch.digest for batch in made}) == 8
+    assert len({batch.fields["image"].tobytes() for batch in made}) > 4
 
 
 def test_a_batch_across_epochs_has_each_records_own_epoch(snapshot: OpenSnapshot) -> None:
