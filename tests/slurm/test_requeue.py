@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -54,3 +55,14 @@ def test_the_script_names_what_it_needs_and_takes_no_lines(tmp_path: Path) -> No
     for option in ("--time=1\nrm -r /", "time"):
         with pytest.raises(InputError, match="not an option of sbatch"):
             job_script(["true"], Job("run", 1, options=(option,)), log=tmp_path / "log")
+
+
+def test_the_verb_prints_a_script_that_starts_the_run_or_goes_on(tmp_path: Path) -> None:
+    example = Path(__file__).parents[2] / "examples" / "fashion-mnist.toml"
+    argv = [sys.executable, "-m", "reprise", "slurm", str(example), "--output", str(tmp_path / "run")]
+    done = subprocess.run(
+        [*argv, "--workers", "2", "--sbatch", "--time=8:00:00"], check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert "#SBATCH --time=8:00:00\n" in done.stdout and f"#SBATCH --output={tmp_path / 'run'}.log\n" in done.stdout
+    assert f"train {example} --resume {tmp_path / 'run'} --engine namespaces --workers 2\n" in done.stdout
