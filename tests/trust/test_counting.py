@@ -96,7 +96,7 @@ def counts_as(by: str, keys: Sequence[str], tables: Sequence[str]) -> str | None
     return by if by in keys else next((table for table in tables if by in table), None)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=120, deadline=None)
 @given(
     signed=st.lists(SIGNED, max_size=10),
     keys=st.lists(st.sampled_from([*KEYS]), unique=True),
