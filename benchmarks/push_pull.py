@@ -10,7 +10,8 @@ read zstd, so they pull the same image with gzip layers. `skopeo-tar` is GNU tar
 digest. Last, one line of the trainer is changed: what a push and a pull move then, and how long they take.
 
 Commands are timed as users call them, start included. They take turns, and the best time of each counts, since other
-work on the machine only ever adds.
+work on the machine only ever adds. The processor's seconds (docker's with its daemon, from its start to its end) say
+more on a machine that others use.
 
 Needs docker-registry, skopeo, docker and umoci.
 Run: .venv/bin/python benchmarks/push_pull.py [--folder DIR] [push] [pull] [change]
@@ -29,7 +30,7 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
-from peers.pulls import docker_pull, gzip_image, seconds, skopeo_and_tar, skopeo_and_umoci
+from peers.pulls import docker_pull, gzip_image, processor_seconds, seconds, skopeo_and_tar, skopeo_and_umoci
 
 import reprise_trainer
 from reprise.build import build_image
@@ -59,7 +60,7 @@ def main() -> int:
     asked = parser.parse_args()
     os.environ["PATH"] += ":/usr/sbin:/sbin"
     if missing := [tool for tool in NEEDED if shutil.which(tool) is None]:
-        print(f"this benchmark needs {', '.join(missing)}; on Debian: scripts/test-tools", file=sys.stderr)
+        print(f"this benchmark needs {', '.join(missing)} (Debian: scripts/test-tools, and umoci)", file=sys.stderr)
         return 69
     whole, project = Store.open(), Project.find(Path(__file__).parent)
     image = build_environment(project, ENVIRONMENT, whole)
@@ -114,13 +115,16 @@ def compare_pulls(store: Store, digest: str, folder: Path) -> None:
             "skopeo-tar": lambda place: skopeo_and_tar(zstd, place),
         }
         taken: dict[str, list[float]] = {tool: [] for tool in tools}
+        busy: dict[str, list[float]] = {tool: [] for tool in tools}
         for number in range(COLD_ROUNDS):
             for tool, run in tools.items():
                 place = folder / f"{tool}-{number}"
+                before = processor_seconds()
                 taken[tool].append(run(place))
+                busy[tool].append(processor_seconds() - before)
                 shutil.rmtree(place)
     for tool, times in taken.items():
-        print(f"pull, {tool:12} {min(times):6.2f} s   ({', '.join(f'{each:.2f}' for each in times)})")
+        print(f"pull, {tool:12} {min(times):6.2f} s, processor {min(busy[tool]):5.2f} s")
     for tool in tools.keys() - {"reprise"}:
         print(f"{tool} {min(taken[tool]) / min(taken['reprise']):.2f}")
 

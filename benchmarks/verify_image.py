@@ -21,7 +21,7 @@ import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
-from peers.pulls import seconds
+from peers.pulls import processor_seconds, seconds
 
 from reprise.registry.push import push
 from reprise.registry.reference import parse_reference
@@ -120,12 +120,6 @@ def signed(folder: Path, host: str, repository: str, signer: Signs) -> tuple[Sto
 def verify(store: Store, digest: str, policy: Path) -> list[str]:
     program = str(Path(sys.executable).with_name("reprise"))
     return [program, "verify", digest, "--store", str(store.root), "--policy", str(policy)]
-
-
-def processor_seconds() -> float:
-    """Of all commands so far."""
-    times = os.times()
-    return times.children_user + times.children_system
 
 
 def median(values: Sequence[float]) -> float:

@@ -87,5 +87,11 @@ def seconds(command: list[str], *, output: list[str] | None = None, **variables:
     return taken
 
 
+def processor_seconds() -> float:
+    """Of all commands and servers that have ended so far."""
+    times = os.times()
+    return times.children_user + times.children_system
+
+
 def _blob(layout: Path, digest: str) -> Path:
     return layout / "blobs" / "sha256" / digest.removeprefix("sha256:")
