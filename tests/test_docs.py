@@ -17,13 +17,25 @@ from reprise.lock.environment import read_environment
 from reprise.lock.read import read_lock
 from reprise_trainer import errors
 from reprise_trainer.commands.main import parser as trainer_parser
-from reprise_trainer.config import checkpoint, code, data, evaluate, model, optimizer, run, stages, start, train
+from reprise_trainer.config import (
+    checkpoint,
+    code,
+    data,
+    evaluate,
+    model,
+    optimizer,
+    run,
+    stages,
+    start,
+    train,
+    validation,
+)
 from reprise_trainer.identity.policy import read_policy
 
 CHECKOUT = Path(__file__).parents[1]
 SECTIONS = [
     each
-    for module in (run, data, model, code, stages, train, optimizer, checkpoint, start, evaluate)
+    for module in (run, data, model, code, stages, train, optimizer, checkpoint, start, validation, evaluate)
     for each in vars(module).values()
     if isinstance(each, type) and issubclass(each, BaseModel) and each.__module__ == module.__name__
 ]

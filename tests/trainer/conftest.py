@@ -140,10 +140,16 @@ def run_once(snapshot: OpenSnapshot, tmp_path: Path) -> RunOnce:
     """Run a configuration in a process of its own, under its profile."""
 
     def call(
-        config: str = CONFIG, *, changes: Mapping[str, str] = {}, prefix: tuple[str, ...] = (), timeout: int = 300
+        config: str = CONFIG,
+        *,
+        changes: Mapping[str, str] = {},
+        prefix: tuple[str, ...] = (),
+        timeout: int = 300,
+        workers: int = 1,
+        output: Path | None = None,
     ) -> Ran:
-        output = tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
-        argv = [*prefix, *command(config, snapshot, output)]
+        output = output or tmp_path / f"run-{len(list(tmp_path.iterdir()))}"
+        argv = [*prefix, *command(config, snapshot, output), "", str(workers)]
         process = subprocess.run(
             argv, check=False, env=environment(changes), capture_output=True, text=True, timeout=timeout
         )

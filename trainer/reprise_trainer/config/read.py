@@ -21,6 +21,7 @@ from reprise_trainer.config.section import Section
 from reprise_trainer.config.stages import StagesSection
 from reprise_trainer.config.start import StartSection
 from reprise_trainer.config.train import TrainSection
+from reprise_trainer.config.validation import ValidationSection
 from reprise_trainer.errors import InputError
 from reprise_trainer.redaction import find_secret
 
@@ -39,6 +40,7 @@ class RunConfig(Section):
     checkpoint: CheckpointSection = CheckpointSection()
     stages: StagesSection | None = None
     start: StartSection | None = None
+    validation: ValidationSection | None = None
     evaluate: EvaluateSection = EvaluateSection()
 
 

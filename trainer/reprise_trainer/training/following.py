@@ -119,7 +119,13 @@ class Follower:
         if reading is not None:
             facts = reading.read()
             self._end_checkpoint()
-            line = step_line(facts.number, loss=facts.loss, batch=facts.batch, gradient=facts.gradient)
+            line = step_line(
+                facts.number,
+                loss=facts.loss,
+                batch=facts.batch,
+                gradient=facts.gradient,
+                validation=facts.validation,
+            )
             self._chain = next_chain(self._chain, line)
 
     def _end_checkpoint(self) -> None:

@@ -128,6 +128,8 @@ class Journal:
         done, steps = facts.number + 1, self._plan.steps
         records = done * self._plan.batch_size
         self._emit({"event": "step", "step": done, "steps": steps, "loss": facts.loss, "records": records})
+        if facts.validation is not None:
+            self._emit({"event": "validated", "step": done, "loss": facts.validation})
 
     def _collect(self, *, wait: bool) -> None:
         """Where the checkpoint in flight has landed: write its line, then those that waited for it."""
@@ -144,7 +146,13 @@ class Journal:
             self._write_line(facts)
 
     def _write_line(self, facts: StepFacts) -> None:
-        self._ledger.add_step(facts.number, loss=facts.loss, batch=facts.batch, gradient=facts.gradient)
+        self._ledger.add_step(
+            facts.number,
+            loss=facts.loss,
+            batch=facts.batch,
+            gradient=facts.gradient,
+            validation=facts.validation,
+        )
         seen = self._beginning.seen.get(facts.number)
         if seen not in (None, self._ledger.head.removeprefix("sha256:")):
             raise DoesNotHoldError(

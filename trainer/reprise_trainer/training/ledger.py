@@ -80,9 +80,11 @@ class Difference:
         return f"line {self.line} ({which}): {'; '.join(values)}"
 
 
-def step_line(step: int, *, loss: float, batch: str, gradient: str) -> dict[str, Any]:
-    """A step's line without its chain: its mean loss, batch digest and gradient digest (bare hex)."""
-    return {"step": step, "loss": loss.hex(), "batch": batch, "gradient": gradient}
+def step_line(step: int, *, loss: float, batch: str, gradient: str, validation: float | None = None) -> dict[str, Any]:
+    """A step's line without its chain: its mean loss, batch digest and gradient digest (bare hex), and the mean loss of
+    the validation after it, if there is one."""
+    validated = {} if validation is None else {"validation": validation.hex()}
+    return {"step": step, "loss": loss.hex(), "batch": batch, "gradient": gradient, **validated}
 
 
 def checkpoint_line(step: int, state: str) -> dict[str, Any]:
@@ -168,7 +170,7 @@ def _read_header(line: bytes, where: str) -> Header:
 
 def _read_line(line: bytes, number: int, where: str) -> dict[str, Any]:
     entry = _object(line, number, where)
-    if set(entry) not in (_STEP_KEYS, _CHECKPOINT_KEYS):
+    if set(entry) - {"validation"} != _STEP_KEYS and set(entry) != _CHECKPOINT_KEYS:
         raise InputError(f"{where}: line {number} is neither a step's nor a checkpoint's")
     return entry
 

@@ -78,9 +78,9 @@ class LedgerWriter:
         """Digest that names every line so far, `sha256:<hex>`."""
         return f"sha256:{self._chain}"
 
-    def add_step(self, step: int, *, loss: float, batch: str, gradient: str) -> None:
-        """Append a step's line: its mean loss, batch digest and gradient digest (bare hex)."""
-        self._append(step_line(step, loss=loss, batch=batch, gradient=gradient))
+    def add_step(self, step: int, *, loss: float, batch: str, gradient: str, validation: float | None = None) -> None:
+        """Append a step's line; see `step_line`."""
+        self._append(step_line(step, loss=loss, batch=batch, gradient=gradient, validation=validation))
 
     def add_checkpoint(self, step: int, state: str) -> None:
         """Append a checkpoint's line: the number of finished steps and the state digest."""

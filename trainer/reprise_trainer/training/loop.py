@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -21,6 +21,7 @@ from reprise_trainer.training.reading import Reading
 from reprise_trainer.training.resume import Beginning, write_interrupted
 from reprise_trainer.training.stop import Stop, stopped
 from reprise_trainer.training.tree import tree_sum
+from reprise_trainer.training.validation import Validating, Validations, validation_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +113,7 @@ def train(
     loaders: int = 0,
     stop: Stop | None = None,
     exchange: Exchange = ALONE,
+    validating: Validating | None = None,
 ) -> Trained:
     """Train by `plan` from where the run begins to its last step.
 
@@ -120,6 +122,7 @@ def train(
         beginning: its ledger gets one line a step and one a regular checkpoint.
         output: checkpoints go to its folder `checkpoints`.
         emit: called with an event a step and one a checkpoint.
+        validating: how the run is validated while it trains, and when that ends it.
 
     Raises:
         InputError: the loss is not a finite number any more.
@@ -138,7 +141,8 @@ def train(
     )
     with Journal(plan, beginning, output, emit, aliases=backend.aliases()) as journal:
         interrupted = partial(write_interrupted, output)
-        state = _taken(course, plan, backend, state, journal, interrupted, exchange, stop)
+        validations = Validations(validating, validation_losses(beginning.lines))
+        state = _taken(course, plan, backend, state, journal, interrupted, exchange, stop, validations)
     return Trained(state, journal.checkpoints[-1][1], tuple(journal.checkpoints))
 
 
@@ -154,13 +158,14 @@ def train_along(
     loaders: int,
     stop: Stop | None,
     exchange: Exchange,
+    validations: Validations,
 ) -> None:
     """As a worker that is not the first, train from `state` after `first` steps to the plan's end; write nothing.
 
     Other arguments, and what it raises: as for `train`.
     """
     course = steps(plan, backend, batches, state, first, workers=workers, loaders=loaders, exchange=exchange, stop=stop)
-    _taken(course, plan, backend, state, follower, lambda done, tensors: None, exchange, stop)
+    _taken(course, plan, backend, state, follower, lambda done, tensors: None, exchange, stop, validations)
 
 
 def _taken(
@@ -172,16 +177,22 @@ def _taken(
     interrupted: Callable[[int, Tensors], None],
     exchange: Exchange,
     stop: Stop | None,
+    validations: Validations,
 ) -> State:
     """Let the journal take each step and each checkpoint; the last state."""
-    for step in course:
-        journal.add(step.reading)
+    ended = validations.exhausted()  # a run that was stopped early and is gone on with has nothing left to do
+    for step in () if ended else course:
         state, done = step.state, step.number + 1
-        regular = done % plan.checkpoint_every == 0 or done == plan.steps
+        loss = validations.after(done, state)
+        journal.add(step.reading if loss is None else replace(step.reading, validation=loss))
+        ended = validations.exhausted() or done == plan.steps
+        regular = done % plan.checkpoint_every == 0 or ended
         if regular:
             journal.checkpoint(done, partial(backend.export, state))
             require_equal(exchange, head_bytes(journal.head), "ledger")
-        if step.stop and done < plan.steps:
+        if ended:
+            break
+        if step.stop:
             journal.drain()
             if not regular:
                 interrupted(done, backend.export(state))

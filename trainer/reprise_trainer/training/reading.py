@@ -25,18 +25,21 @@ class NotFiniteError(InputError):
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """A step's number, its mean loss, and its batch's and its gradient's digests (bare hex)."""
+    """A step's number, its mean loss, and its batch's and its gradient's digests (bare hex), and the mean loss of
+    the validation after it, if there is one."""
 
     number: int
     loss: float
     batch: str
     gradient: str
+    validation: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
     """A step that was dispatched: its number, its batch's digest, and the sums that are still to be read; the batch's
-    records and the state before it, for the record of a failure."""
+    records and the state before it, for the record of a failure; and the mean loss of the validation after it, if there
+    is one."""
 
     number: int
     batch: str
@@ -44,6 +47,7 @@ class Reading:
     sums: ShardSums
     records: Indices | None = None
     before: State = None
+    validation: float | None = None
 
     def read(self) -> StepFacts:
         """The step's facts; waits for the device.
@@ -54,4 +58,5 @@ class Reading:
         loss = self.backend.loss(self.sums).mean
         if not math.isfinite(loss) or not self.backend.is_finite(self.sums):
             raise NotFiniteError(self, loss)
-        return StepFacts(self.number, loss, self.batch, gradient_digest(self.backend.gradient_sums(self.sums)))
+        gradient = gradient_digest(self.backend.gradient_sums(self.sums))
+        return StepFacts(self.number, loss, self.batch, gradient, self.validation)

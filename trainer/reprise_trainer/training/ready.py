@@ -22,11 +22,12 @@ from reprise_trainer.training.joining import join
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.loop import available_workers, first_state, train
-from reprise_trainer.training.plan import Plan, make_backend, make_plan, open_batches
+from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
 from reprise_trainer.training.prices import prices
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.stages import PreprocessedBatches, Stages, load_stages, require_pure
 from reprise_trainer.training.start import Parent, start_from
+from reprise_trainer.training.validation import Validating, make_validating
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ class Ready:
     header: Header
     exchange: Exchange
     side_by_side: int
+    validating: Validating | None = None
 
 
 def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
@@ -94,7 +96,24 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
     proof = prove_run(profile, threads, plan, backend, initial, batches)
     emit({"event": "checked", "message": proof.line()})
     side_by_side = available_workers(plan.shards // group.size, threads, group.on_host)
-    return Ready(config, source, stages, plan, backend, batches, initial, parent, proof, header, exchange, side_by_side)
+    validating = make_validating(
+        config.validation, source, backend, trained_on=TRAIN_SPLIT, preprocess=stages.preprocess
+    )
+    return Ready(
+        config=config,
+        source=source,
+        stages=stages,
+        plan=plan,
+        backend=backend,
+        batches=batches,
+        initial=initial,
+        parent=parent,
+        proof=proof,
+        header=header,
+        exchange=exchange,
+        side_by_side=side_by_side,
+        validating=validating,
+    )
 
 
 def _require_sharing(group: Group, plan: Plan, stages: Stages) -> None:

@@ -17,6 +17,7 @@ from reprise_trainer.training.failure import write_failure
 from reprise_trainer.training.following import announce, follow
 from reprise_trainer.training.group import SINGLE, Group
 from reprise_trainer.training.journal import Emit
+from reprise_trainer.training.ledger import FILE_NAME
 from reprise_trainer.training.loop import Trained, train_along
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan
 from reprise_trainer.training.reading import NotFiniteError
@@ -24,6 +25,7 @@ from reprise_trainer.training.ready import Ready, Request, make_ready
 from reprise_trainer.training.resume import Beginning, begin
 from reprise_trainer.training.start import Parent
 from reprise_trainer.training.stop import Stop
+from reprise_trainer.training.validation import Validations, losses_until
 
 __all__ = ["Outcome", "Request", "run", "run_along"]
 
@@ -107,6 +109,7 @@ def run_along(request: Request, *, where: str = "run.toml", stop: Stop | None = 
     """
     ready = make_ready(request, lambda event: None, where, group)
     checkpoint, follower = follow(ready.exchange, request.output)
+    losses = losses_until(request.output / FILE_NAME, checkpoint.step) if checkpoint else []
     train_along(
         ready.plan,
         ready.backend,
@@ -118,12 +121,14 @@ def run_along(request: Request, *, where: str = "run.toml", stop: Stop | None = 
         loaders=ready.config.data.workers,
         stop=stop,
         exchange=ready.exchange,
+        validations=Validations(ready.validating, losses),
     )
     ready.exchange.close()
 
 
 def _train(ready: Ready, beginning: Beginning, output: Path, emit: Emit, stop: Stop | None) -> Trained:
     several = {"exchange": ready.exchange} if ready.exchange.size > 1 else {}  # a loop of the user's has but one worker
+    validating = {"validating": ready.validating} if ready.validating else {}
     trained = ready.stages.train(
         ready.plan,
         ready.backend,
@@ -135,6 +140,7 @@ def _train(ready: Ready, beginning: Beginning, output: Path, emit: Emit, stop: S
         loaders=ready.config.data.workers,
         stop=stop,
         **several,
+        **validating,
     )
     ready.exchange.close()
     return trained
