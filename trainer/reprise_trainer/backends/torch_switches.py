@@ -39,6 +39,11 @@ def _set_device(value: str) -> None:
             f"the profile computes on a GPU, and {built}",
             hint='Use an environment with CUDA on a machine with a GPU and its driver, or profile = "x86-64-v3".',
         )
+    if value == "cuda":  # better than to train on the CPU and call it a GPU's
+        raise SystemFailureError(
+            "the profile computes on a GPU, and this version keeps PyTorch's tensors on the CPU",
+            hint='Set train.backend = "jax", which places its arrays on the GPU, or profile = "x86-64-v3".',
+        )
     if torch.get_default_device().type != value:  # setting it slows every call down, even to what it is
         torch.set_default_device(value)
 

@@ -162,6 +162,22 @@ def _contractions() -> dict[str, Entry]:
     }
 
 
+def _in_bfloat16() -> dict[str, Entry]:
+    """Products of bfloat16 values; all around them is float32."""
+
+    def narrow(function: Callable[..., Array]) -> Callable[..., Array]:
+        return lambda *arrays: function(*(each.astype(jnp.bfloat16) for each in arrays)).astype(jnp.float32)
+
+    image, kernels = spread("narrow image", 2, 8, 9, 9), spread("narrow kernels", 12, 8, 3, 3)
+    return {
+        "linear in bfloat16": (
+            narrow(lambda a, w: a @ w.T),
+            (spread("narrow left", 19, 67), spread("narrow weight", 33, 67)),
+        ),
+        "convolution in bfloat16": (narrow(_convolution(1)), (image, kernels)),
+    }
+
+
 def _cross_entropy(scores: Array, labels: Array) -> Array:
     chosen = jnp.take_along_axis(scores, labels[:, None], axis=1)[:, 0]
     return jax.nn.logsumexp(scores, axis=1) - chosen
@@ -206,6 +222,8 @@ def _update(recipe: Recipe) -> list[NDArray[Any]]:
     return [np.asarray(each) for each in arrays]
 
 
-_COMPILED: Mapping[str, Entry] = MappingProxyType({**_elementwise(), **_reductions(), **_contractions()})
+_COMPILED: Mapping[str, Entry] = MappingProxyType(
+    {**_elementwise(), **_reductions(), **_contractions(), **_in_bfloat16()}
+)
 
 _QUICK = ("exp", "log", "tanh", "erf", "sqrt", "sum of all", "softmax", "matrix product", "convolution")

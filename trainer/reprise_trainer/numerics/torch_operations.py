@@ -183,6 +183,28 @@ def _contractions() -> dict[str, Operation]:
     }
 
 
+def _in_bfloat16() -> dict[str, Operation]:
+    """Products of bfloat16 values, as a run with `precision = "bfloat16"` has them; all around them is float32."""
+    image, kernels = spread("narrow image", 2, 8, 9, 9), spread("narrow kernels", 12, 8, 3, 3)
+    heads = [spread(each, 2, 2, 24, 16) for each in ("query", "key", "value")]
+    return {
+        "linear in bfloat16": _both(
+            lambda a, w: functional.linear(a.bfloat16(), w.bfloat16()).float(),
+            spread("narrow left", 19, 67),
+            spread("narrow weight", 33, 67),
+        ),
+        "convolution in bfloat16": _both(
+            lambda a, w: functional.conv2d(a.bfloat16(), w.bfloat16(), padding=1).float(), image, kernels
+        ),
+        "causal attention in bfloat16": _both(
+            lambda q, k, v: functional.scaled_dot_product_attention(
+                q.bfloat16(), k.bfloat16(), v.bfloat16(), is_causal=True
+            ).float(),
+            *heads,
+        ),
+    }
+
+
 def _attention_by_products(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Causal attention written out, as models without a fused kernel have it."""
     scores = query @ key.transpose(-2, -1) * (query.shape[-1] ** -0.5)
@@ -215,6 +237,7 @@ _OPERATIONS: Mapping[str, Operation] = MappingProxyType(
         **_elementwise(),
         **_reductions(),
         **_contractions(),
+        **_in_bfloat16(),
         **_generators(),
         **{name: _update(recipe) for name, recipe in RECIPES.items()},
     }
