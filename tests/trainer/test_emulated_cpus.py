@@ -6,9 +6,13 @@ maker's approximate instructions give, which is why `portable` avoids the operat
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from servers import program
-from tests.trainer.conftest import CONFIG, RunOnce
+from tests.trainer.conftest import CONFIG, RunOnce, environment
 
 from reprise_trainer.numerics.profiles import PROFILES
 
@@ -39,3 +43,19 @@ def test_portable_gives_the_same_bits_in_jax_on_an_emulated_cpu(run_once: RunOnc
     )
     assert emulated.code == 0, emulated.error
     assert emulated.bits == run_once(config).bits
+
+
+def trained_gpt(backend: str, *prefix: str) -> str:
+    argv = [*prefix, sys.executable, str(Path(__file__).with_name("train_gpt_once.py")), backend]
+    switches = PROFILES["portable"].switches(1)
+    return subprocess.run(
+        argv, env=environment(switches), check=True, capture_output=True, text=True, timeout=1000
+    ).stdout.splitlines()[-1]
+
+
+@pytest.mark.long
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize(("backend", "cpu"), [*(("torch", cpu) for cpu in CPUS), ("jax", "Haswell"), ("jax", "EPYC")])
+def test_portable_gives_the_character_model_the_same_bits_on_an_emulated_cpu(backend: str, cpu: str) -> None:
+    emulated = trained_gpt(backend, program("qemu-x86_64", "qemu-user"), "-cpu", cpu)
+    assert emulated.startswith("sha256:") and emulated == trained_gpt(backend)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from tests.trainer.conftest import CONFIG
+from torch.utils.checkpoint import checkpoint
 
 from reprise_trainer.backends.interface import WEIGHT, AdamW, Backend, Recipe, ShardKey, State
 from reprise_trainer.backends.models import Own
@@ -292,3 +293,37 @@ def test_tied_weights_are_one_tensor_and_an_alias() -> None:
     _, backend = here("tied_model", "wrong_loss")
     assert backend.aliases() == {"1.weight": "0.weight"}
     assert [name for name in backend.export(backend.initial(1)) if name.startswith("model/")] == ["model/0.weight"]
+
+
+# Dropout and activation checkpointing: what is computed again on the way back must drop the same values.
+
+
+class Dropped(torch.nn.Module):
+    def __init__(self, again: bool) -> None:
+        super().__init__()
+        self.again = again
+        self.part = torch.nn.Sequential(torch.nn.Linear(784, 24), torch.nn.ReLU(), torch.nn.Dropout(0.4))
+        self.head = torch.nn.Linear(24, 10)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        part = checkpoint(self.part, x, use_reentrant=False) if self.again else self.part(x)
+        return self.head(torch.nn.functional.dropout(part, 0.2, self.training))  # type: ignore[no-any-return]
+
+
+def dropped_model(key: int, again: bool = False) -> torch.nn.Module:
+    return Dropped(again)
+
+
+def dropped_loss(model: torch.nn.Module, batch: Any, key: int | None) -> tuple[torch.Tensor, int]:
+    scores = model(batch["image"].flatten(1) / 255)
+    return torch.nn.functional.cross_entropy(scores, batch["label"].long(), reduction="sum"), len(scores)
+
+
+def test_activations_computed_again_drop_the_same_values(batches: Batches) -> None:
+    kept, again = (trained(*here("dropped_model", "dropped_loss", again=each), batches) for each in (False, True))
+    asked, backend = here("dropped_model", "dropped_loss")
+    assert state_digest(backend.export(kept)) == state_digest(backend.export(again))
+    fields = batches.batch(0).shard(0, 4)
+    start = first_state(asked, backend)
+    losses = {backend.loss(backend.shard_sums(start, fields, ShardKey(1, step, 0))).total for step in (0, 1, 0)}
+    assert len(losses) == 2  # dropout was at work, and follows its key
