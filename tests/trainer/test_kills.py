@@ -117,6 +117,7 @@ def test_it_goes_on_at_another_time_on_another_host_in_another_folder(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(3600)
 def test_a_hundred_kills_at_random_moments_change_nothing(runs: Runs, tmp_path: Path) -> None:
     began = time.monotonic()
     runs.start(tmp_path / "timed")
@@ -126,9 +127,11 @@ def test_a_hundred_kills_at_random_moments_change_nothing(runs: Runs, tmp_path: 
         output = tmp_path / f"out-{finished}"
         while True:
             timer: list[threading.Timer] = []
-            ended = runs.start(output, tracer=_killer(moments.uniform(0, 1.1 * duration), timer), workers=1)
+            began = time.monotonic()
+            ended = runs.start(output, tracer=_killer(moments.uniform(0, duration), timer))
             timer[0].cancel()
             if ended.code == 0:
+                duration = min(duration, time.monotonic() - began)  # the machine may have been busy before
                 break
             assert ended.code == -signal.SIGKILL, (seed, kills, ended.error)
             kills += 1
