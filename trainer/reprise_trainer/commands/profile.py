@@ -10,7 +10,7 @@ from reprise_trainer.errors import InputError
 from reprise_trainer.numerics.cpu import machine_class
 from reprise_trainer.numerics.profiles import DEFAULT, PROFILES
 
-EXAMPLE = 'example: env $(reprise_trainer profile portable --export | tr "\\n" " ") python my_program.py'
+EXAMPLE = 'example: set -a; eval "$(reprise_trainer profile portable --export)"; python my_program.py'
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
