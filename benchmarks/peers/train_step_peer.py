@@ -1,4 +1,4 @@
-"""One framework's contenders, taking turns: FRAMEWORK MODEL SNAPSHOT DIGEST BLOCKS STEPS. Prints seconds a step, JSON.
+"""One framework's contenders, taking turns: FRAMEWORK MODEL SNAPSHOT DIGEST BLOCKS STEPS CLOCK. Prints JSON.
 
 The peers' loops are what one writes by hand: a batch drawn from the same arrays, the same model, the framework's AdamW.
 """
@@ -33,12 +33,15 @@ RATE, BETAS, EPSILON, DECAY = 1e-3, (0.9, 0.99), 1e-8, 0.1
 MODELS = {"gpt": (Gpt(65, 64, 4, 4, 128, 0.0, True), 12), "cnn": (Cnn((28, 28), 10, (32, 64), 128, 0.0), 64)}
 ENDLESS = 10**9
 
+Clock = Callable[[], float]
+CLOCKS: dict[str, Clock] = {"wall": time.perf_counter, "cpu": time.process_time}
 Turn = Callable[[int], None]
 """Takes a number of steps."""
 
 
 def main() -> None:
-    framework, name, folder, digest, blocks, count = sys.argv[1:]
+    framework, name, folder, digest, blocks, count, clock_name = sys.argv[1:]
+    clock = CLOCKS[clock_name]
     source = open_snapshot(Path(folder), expected=digest)
     model, batch_size = MODELS[name]
     with tempfile.TemporaryDirectory() as output:
@@ -49,12 +52,12 @@ def main() -> None:
             from train_step_torch import plain_loop, under_lightning
 
             turns |= {"torch-loop": plain_loop(name, arrays(source), batch_size)}
-            times = under_lightning(turns, name, arrays(source), batch_size, int(blocks), int(count))
+            times = under_lightning(turns, name, arrays(source), batch_size, int(blocks), int(count), clock)
         else:
             from train_step_jax import plain_loop
 
             turns |= {"jax-loop": plain_loop(name, arrays(source), batch_size)}
-            times = taking_turns(turns, int(blocks), int(count))
+            times = taking_turns(turns, int(blocks), int(count), clock)
     found = {each: statistics.median(seconds[2:]) for each, seconds in times.items()}
     print(json.dumps(found))
 
@@ -66,14 +69,14 @@ def arrays(source: OpenSnapshot) -> dict[str, Any]:
     return {name: np.array(column.take(np.arange(records))) for name, column in columns.items()}
 
 
-def taking_turns(turns: dict[str, Turn], blocks: int, count: int) -> dict[str, list[float]]:
+def taking_turns(turns: dict[str, Turn], blocks: int, count: int, clock: Clock) -> dict[str, list[float]]:
     """Contender → seconds a step of each of its turns."""
     times: dict[str, list[float]] = {name: [] for name in turns}
     for _ in range(blocks + 2):  # the first two warm up
         for name, turn in turns.items():
-            start = time.perf_counter()
+            start = clock()
             turn(count)
-            times[name].append((time.perf_counter() - start) / count)
+            times[name].append((clock() - start) / count)
     return times
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -98,28 +97,34 @@ class Module(lightning.LightningModule):
 class Interleaved(lightning.Callback):
     """After each block of Lightning's steps, lets the others take their turns, outside of Lightning's time."""
 
-    def __init__(self, turns: Mapping[str, Turn], count: int) -> None:
-        self.turns, self.count = turns, count
+    def __init__(self, turns: Mapping[str, Turn], count: int, clock: Callable[[], float]) -> None:
+        self.turns, self.count, self.clock = turns, count, clock
         self.times: dict[str, list[float]] = {name: [] for name in ("lightning", *turns)}
-        self.start = time.perf_counter()
+        self.start = self.clock()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
         if (trainer.global_step) % self.count:
             return
-        self.times["lightning"].append((time.perf_counter() - self.start) / self.count)
+        self.times["lightning"].append((self.clock() - self.start) / self.count)
         for name, turn in self.turns.items():
-            start = time.perf_counter()
+            start = self.clock()
             with torch.enable_grad():
                 turn(self.count)
-            self.times[name].append((time.perf_counter() - start) / self.count)
-        self.start = time.perf_counter()
+            self.times[name].append((self.clock() - start) / self.count)
+        self.start = self.clock()
 
 
 def under_lightning(
-    turns: Mapping[str, Turn], name: str, arrays: Mapping[str, Any], batch_size: int, blocks: int, count: int
+    turns: Mapping[str, Turn],
+    name: str,
+    arrays: Mapping[str, Any],
+    batch_size: int,
+    blocks: int,
+    count: int,
+    clock: Callable[[], float],
 ) -> dict[str, list[float]]:
     """Contender → seconds a step of each of its turns, Lightning's too."""
-    callback = Interleaved(turns, count)
+    callback = Interleaved(turns, count, clock)
     trainer = lightning.Trainer(
         accelerator="cpu",
         max_steps=(blocks + 2) * count,
