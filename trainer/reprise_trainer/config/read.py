@@ -41,6 +41,9 @@ class RunConfig(Section):
     stages: StagesSection | None = None
     start: StartSection | None = None
     validation: ValidationSection | None = None
+    random_streams: dict[str, str] = Field(
+        default={}, description="Stream of random numbers → why the run has it; for the run record."
+    )
     evaluate: EvaluateSection = EvaluateSection()
 
 

@@ -24,6 +24,7 @@ from reprise_trainer.training.record import (
     ResourceFacts,
     RunKey,
     RunRecord,
+    StreamFacts,
 )
 from reprise_trainer.training.resources import machine, peak_memory, process_times
 from reprise_trainer.training.run import Outcome
@@ -68,6 +69,7 @@ def describe_run(
         ),
         proof=_proof_facts(outcome.proof),
         seed=run.seed,
+        random_streams={name: StreamFacts(**asdict(each)) for name, each in outcome.streams.items()},
         backend=outcome.backend,
         backend_version=outcome.backend_version,
         ledger=LedgerFacts(head=outcome.ledger_head, lines=outcome.ledger_lines),

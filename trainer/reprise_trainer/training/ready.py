@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from reprise_trainer.backends.interface import Backend, State
@@ -27,6 +27,7 @@ from reprise_trainer.training.prices import prices
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.stages import PreprocessedBatches, Stages, load_stages, require_pure
 from reprise_trainer.training.start import Parent, start_from
+from reprise_trainer.training.streams import Stream, find_streams
 from reprise_trainer.training.validation import Validating, make_validating
 
 
@@ -64,6 +65,7 @@ class Ready:
     exchange: Exchange
     side_by_side: int
     validating: Validating | None = None
+    streams: Mapping[str, Stream] = field(default_factory=dict)
 
 
 def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
@@ -113,6 +115,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
         exchange=exchange,
         side_by_side=side_by_side,
         validating=validating,
+        streams=find_streams(config, backend),
     )
 
 

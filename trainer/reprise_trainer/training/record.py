@@ -118,6 +118,13 @@ class ResourceFacts(_Document):
     sampled: dict[str, int] = {}
 
 
+class StreamFacts(_Document):
+    """A stream of random numbers: what it is keyed by, and the configuration's rationale for it (empty: none)."""
+
+    keyed_by: str
+    rationale: str
+
+
 class FairnessFacts(_Document):
     """Group → its records and right answers, and the largest differences between groups, hex floats."""
 
@@ -147,6 +154,7 @@ class RunRecord(_Document):
     profile: ProfileFacts
     proof: ProofFacts | None = None  # absent from records of earlier trainers
     seed: int
+    random_streams: dict[str, StreamFacts] = {}
     backend: str
     backend_version: str
     ledger: LedgerFacts

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from reprise_trainer.training.ready import Ready, Request, make_ready
 from reprise_trainer.training.resume import Beginning, begin
 from reprise_trainer.training.start import Parent
 from reprise_trainer.training.stop import Stop
+from reprise_trainer.training.streams import Stream
 from reprise_trainer.training.validation import Validations, losses_until
 
 __all__ = ["Outcome", "Request", "run", "run_along"]
@@ -47,6 +49,7 @@ class Outcome:
     ledger_lines: int
     attempts: tuple[Attempt, ...] = ()
     parent: Parent | None = None
+    streams: Mapping[str, Stream] = field(default_factory=dict)
 
 
 def run(
@@ -99,6 +102,7 @@ def run(
         ledger_lines=ledger.lines,
         attempts=read_attempts(request.output),
         parent=ready.parent,
+        streams=ready.streams,
     )
 
 
