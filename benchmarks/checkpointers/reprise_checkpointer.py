@@ -10,8 +10,8 @@ import numpy as np
 from state import make_state, measure, seconds
 
 import reprise_trainer
-from reprise_trainer.training.checkpoint import write_checkpoint
-from reprise_trainer.training.checkpoint_writer import CheckpointWriter
+from reprise_trainer.training.checkpoints.checkpoint import write_checkpoint
+from reprise_trainer.training.checkpoints.writer import CheckpointWriter
 
 
 def pauses(folder: Path, rounds: int, state: dict[str, Any]) -> dict[str, list[float]]:

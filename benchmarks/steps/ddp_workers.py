@@ -10,7 +10,7 @@ import time
 
 from text_batches import BATCH, BLOCK, HEADS, LAYERS, RATE, VOCABULARY, WIDTH, TextBatches
 
-from reprise_trainer.training.crew import crew
+from reprise_trainer.training.workers.crew import crew
 
 WARM_UP = 10
 

@@ -9,7 +9,7 @@ import time
 
 from text_batches import BATCH, BLOCK, HEADS, LAYERS, RATE, VOCABULARY, WIDTH, TextBatches
 
-from reprise_trainer.training.crew import crew
+from reprise_trainer.training.workers.crew import crew
 
 SHARDS, WARM_UP = 4, 10
 
@@ -20,10 +20,10 @@ def main() -> None:
         from reprise_trainer.backends.interface import AdamW, Recipe
         from reprise_trainer.backends.models import Gpt
         from reprise_trainer.numerics.profiles import PROFILES
-        from reprise_trainer.training.joining import join
         from reprise_trainer.training.loop import first_state, steps
         from reprise_trainer.training.plan import Plan, make_backend
         from reprise_trainer.training.schedule import Schedule
+        from reprise_trainer.training.workers.joining import join
 
         model = Gpt(VOCABULARY, BLOCK, LAYERS, HEADS, WIDTH, dropout=0.0, tied=False)
         recipe = Recipe(AdamW(0.9, 0.999, 1e-8, 0.01))

@@ -16,8 +16,8 @@ from reprise.train import RUN_TYPE
 from reprise_trainer.data.snapshot import decode_snapshot
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import open_bundle
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
-from reprise_trainer.training.record import RunRecord, read_record
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import RunRecord, read_record
 
 HEADER = ("RUN", "FINISHED", "DATA", "PROFILE", "BACKEND", "ACCURACY", "STATE")
 

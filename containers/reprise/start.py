@@ -8,8 +8,8 @@ from pathlib import Path
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.config.start import StartSection
 from reprise_trainer.errors import InputError, NotFoundError
-from reprise_trainer.training.checkpoint_names import CHECKPOINTS, DOCUMENT, TENSORS, checkpoint_folders
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS, DOCUMENT, TENSORS, checkpoint_folders
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
 
 
 def find_start(section: StartSection, base: Path, *, where: str) -> tuple[Path, dict[str, str]]:

@@ -32,8 +32,8 @@ from reprise_trainer.identity.bundle import SigningKey
 from reprise_trainer.identity.launch import CODE_FILE, CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
-from reprise_trainer.training.record import RunRecord, read_record
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import RunRecord, read_record
 
 RUN_TYPE = "application/vnd.reprise.run.v1"
 LAUNCHER = "launcher"

@@ -21,7 +21,7 @@ from reprise_trainer.errors import DoesNotHoldError, RepriseError
 from reprise_trainer.identity.bundle import RUN_RECORD, Envelope, open_bundle, read_public_key, verify_bundle
 from reprise_trainer.identity.delegation import read_delegation
 from reprise_trainer.identity.policy import Policy
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
 
 Keys = Mapping[str, ec.EllipticCurvePublicKey]
 

@@ -20,8 +20,8 @@ from reprise_trainer.identity.policy import Policy
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.ledger_writer import LedgerWriter
-from reprise_trainer.training.record import RunKey, RunRecord, sign_record
-from reprise_trainer.training.resources import machine
+from reprise_trainer.training.records.record import RunKey, RunRecord, sign_record
+from reprise_trainer.training.records.resources import machine
 
 IMAGE, SNAPSHOT, STATE, OTHER = (f"sha256:{digit * 64}" for digit in "1234")
 CONFIG = (Path(__file__).parents[2] / "examples" / "fashion-mnist.toml").read_text()

@@ -10,8 +10,8 @@ from reprise.audit.evidence import VerifiedRun, verify_evidence
 from reprise.audit.machines import doubt, obstacle
 from reprise.cli.audit import EXIT_CODES
 from reprise_trainer.numerics.profiles import PROFILES
-from reprise_trainer.training.record import ProofFacts
-from reprise_trainer.training.resources import machine
+from reprise_trainer.training.records.record import ProofFacts
+from reprise_trainer.training.records.resources import machine
 
 AMD, INTEL = (each.name for each in PROFILES["x86-64-v3"].machines)
 HASHES = {"exp": "1" * 16, "linear": "2" * 16, "softmax": "3" * 16}

@@ -16,7 +16,7 @@ from reprise.train import RUN_TYPE
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.data.snapshot import RecordField, Shard, Snapshot, Source, Split, encode_snapshot, shards_root
 from reprise_trainer.errors import InputError, NotFoundError
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
 
 
 def keep(store: Store, made: Any, **changes: Any) -> str:

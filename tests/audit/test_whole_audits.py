@@ -32,7 +32,7 @@ from reprise_trainer.config.read import read_config
 from reprise_trainer.identity.file_list import decode_list, encode_list, list_path
 from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes
 from reprise_trainer.training.ledger import next_chain
-from reprise_trainer.training.record import RunKey, RunRecord, sign_record
+from reprise_trainer.training.records.record import RunKey, RunRecord, sign_record
 
 PROJECT = Project(Path(__file__).parents[2])
 CONFIG = """

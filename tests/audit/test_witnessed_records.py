@@ -29,8 +29,8 @@ from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.launch import DELEGATION_FILE
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
-from reprise_trainer.training.record import RunKey, sign_record
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import RunKey, sign_record
 
 from .conftest import MadeRun
 

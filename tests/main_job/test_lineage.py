@@ -14,10 +14,10 @@ from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import NotFoundError
 from reprise_trainer.identity.bundle import read_public_key
 from reprise_trainer.identity.launch import START_FOLDER
-from reprise_trainer.training.checkpoint_signature import verify_checkpoint_signature
+from reprise_trainer.training.checkpoints.signature import verify_checkpoint_signature
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.ledger import read_ledger
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
 from tests.main_job.conftest import Trains
 
 START = '[start]\ncheckpoint = "base"\ninclude = ["*", "optimizer/*"]\n\n[evaluate]'

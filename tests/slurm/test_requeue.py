@@ -15,7 +15,7 @@ from tests.trainer.interrupted_runs import TINY, files_that_count
 from reprise.slurm import Job, job_script
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
-from reprise_trainer.training.attempts import read_attempts
+from reprise_trainer.training.records.attempts import read_attempts
 
 LONGER = TINY.format(sha256=SHA256).replace("steps = 12", "steps = 4000").replace("every = 4", "every = 1000")
 

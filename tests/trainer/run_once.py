@@ -15,9 +15,9 @@ from reprise_trainer.errors import RepriseError
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
-from reprise_trainer.training.crew import crew
-from reprise_trainer.training.group import SINGLE, Group, group_outside
 from reprise_trainer.training.stop import Stop, stop_on_signals
+from reprise_trainer.training.workers.crew import crew
+from reprise_trainer.training.workers.group import SINGLE, Group, group_outside
 
 
 def print_event(event: dict[str, Any]) -> None:

@@ -25,8 +25,8 @@ import run_once  # beside this script
 from reprise_trainer.errors import RepriseError
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
-from reprise_trainer.training.crew import crew
 from reprise_trainer.training.stop import Stop, stop_on_signals
+from reprise_trainer.training.workers.crew import crew
 
 Emit = Callable[[dict[str, Any]], None]
 

@@ -21,10 +21,10 @@ from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError, SystemFailureError
 from reprise_trainer.numerics.profiles import PROFILES
+from reprise_trainer.training.checkpoints.state_digest import state_digest
 from reprise_trainer.training.loop import first_state, steps
 from reprise_trainer.training.plan import Plan, make_backend
 from reprise_trainer.training.schedule import Schedule
-from reprise_trainer.training.state_digest import state_digest
 from reprise_trainer.training.tree import tree_sum
 
 CNN = Cnn((28, 28), 10, (4, 8), 16, 0.25)

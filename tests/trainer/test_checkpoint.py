@@ -13,9 +13,9 @@ from safetensors.numpy import load_file
 from sigstore_logs import root_of, sha256
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
-from reprise_trainer.training.checkpoint import latest_good, read_checkpoint, write_checkpoint
-from reprise_trainer.training.checkpoint_names import checkpoint_name
-from reprise_trainer.training.state_digest import CHUNK, first_difference, state_digest, tensor_rows
+from reprise_trainer.training.checkpoints.checkpoint import latest_good, read_checkpoint, write_checkpoint
+from reprise_trainer.training.checkpoints.names import checkpoint_name
+from reprise_trainer.training.checkpoints.state_digest import CHUNK, first_difference, state_digest, tensor_rows
 
 GOLDEN = "sha256:1b5502d3db310f454647dbc53fd0587ef9e0df1a5040bac9f986e105933bf734"
 

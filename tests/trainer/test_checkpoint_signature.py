@@ -15,9 +15,9 @@ from tests.trainer.conftest import environment
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
 from reprise_trainer.identity.bundle import open_bundle, public_pem
-from reprise_trainer.training.checkpoint import read_checkpoint, write_checkpoint
-from reprise_trainer.training.checkpoint_names import checkpoint_name
-from reprise_trainer.training.checkpoint_signature import (
+from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint, write_checkpoint
+from reprise_trainer.training.checkpoints.names import checkpoint_name
+from reprise_trainer.training.checkpoints.signature import (
     PUBLIC_KEY,
     SIGNATURE,
     checkpoint_signer,

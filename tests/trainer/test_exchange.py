@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from reprise_trainer.backends import torch_exchange
 from reprise_trainer.backends.meeting import Meeting
 from reprise_trainer.errors import DoesNotHoldError, UnavailableError
-from reprise_trainer.training.exchange import combine, gather, require_equal
-from reprise_trainer.training.group import own_shards
 from reprise_trainer.training.tree import tree_sum
+from reprise_trainer.training.workers.exchange import combine, gather, require_equal
+from reprise_trainer.training.workers.group import own_shards
 
 Sums = Mapping[str, NDArray[Any]]
 SIZES = (1, 2, 4, 8)

@@ -14,7 +14,7 @@ from reprise_trainer.backends.interface import WEIGHT, AdamW, Backend, Recipe, S
 from reprise_trainer.backends.jax_backend import JaxBackend
 from reprise_trainer.backends.models import Gpt, Precision, initial_values, parameters
 from reprise_trainer.backends.torch_backend import TorchBackend
-from reprise_trainer.training.state_digest import state_digest
+from reprise_trainer.training.checkpoints.state_digest import state_digest
 
 TINY = Gpt(vocabulary=17, block=8, layers=1, heads=2, width=16, dropout=0.0, tied=True)
 MAKERS = {"torch": TorchBackend, "jax": JaxBackend}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from reprise_trainer.errors import InputError
-from reprise_trainer.training.group import Group, group_outside, own_shards
+from reprise_trainer.training.workers.group import Group, group_outside, own_shards
 
 TORCHRUN = {
     "RANK": "3",

@@ -41,7 +41,7 @@ def test_only_its_own_modules_import_a_framework(framework: str) -> None:
         ("reprise_trainer.data.snapshot", ("numpy", "torch")),
         ("reprise_trainer.data.croissant", ("numpy", "torch")),
         ("reprise_trainer.config.read", ("numpy", "torch")),
-        ("reprise_trainer.training.record", ("numpy", "torch")),
+        ("reprise_trainer.training.records.record", ("numpy", "torch")),
         ("reprise_trainer.training.ledger", ("numpy", "torch", "pydantic")),
         ("reprise_trainer.training.plan", ("torch",)),
     ],

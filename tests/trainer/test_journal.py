@@ -20,10 +20,11 @@ from reprise_trainer.backends.torch_backend import TorchBackend
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError, StorageError
-from reprise_trainer.training import checkpoint_writer
-from reprise_trainer.training.checkpoint import latest_good, read_checkpoint
-from reprise_trainer.training.checkpoint_names import checkpoint_folders
-from reprise_trainer.training.checkpoint_writer import CheckpointWriter
+from reprise_trainer.training.checkpoints import writer as checkpoint_writer
+from reprise_trainer.training.checkpoints.checkpoint import latest_good, read_checkpoint
+from reprise_trainer.training.checkpoints.names import checkpoint_folders
+from reprise_trainer.training.checkpoints.state_digest import state_digest
+from reprise_trainer.training.checkpoints.writer import CheckpointWriter
 from reprise_trainer.training.journal import Journal
 from reprise_trainer.training.ledger import Header, read_ledger
 from reprise_trainer.training.loop import train
@@ -31,7 +32,6 @@ from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import Reading
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.schedule import Schedule
-from reprise_trainer.training.state_digest import state_digest
 
 HEADER = Header("sha256:" + "a" * 64, "sha256:" + "b" * 64, "sha256:" + "c" * 64, 7)
 MODEL = Mlp((28, 28), 10, (8,), 0.0)

@@ -18,7 +18,7 @@ from tests.trainer.conftest import SHA256, command, environment
 from tests.trainer.interrupted_runs import TINY, Ended, Runs, files_that_count
 
 from reprise_trainer.data.snapshot import OpenSnapshot
-from reprise_trainer.training.attempts import read_attempts
+from reprise_trainer.training.records.attempts import read_attempts
 
 MOMENTS = {
     "the ledger's header": ("write", 1, "ledger.jsonl"),

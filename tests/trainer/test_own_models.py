@@ -18,10 +18,10 @@ from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
 from reprise_trainer.evaluation.judged import judge
+from reprise_trainer.training.checkpoints.state_digest import state_digest
 from reprise_trainer.training.loop import first_state, steps
 from reprise_trainer.training.plan import Plan, make_backend, make_plan
 from reprise_trainer.training.schedule import Schedule
-from reprise_trainer.training.state_digest import state_digest
 from reprise_trainer.training.tree import tree_sum
 
 EXAMPLES = Path(__file__).parents[2] / "examples"

@@ -29,10 +29,10 @@ from reprise_trainer.identity.start import Identity
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.reporting.report import write_report
-from reprise_trainer.training.describe import describe_run
 from reprise_trainer.training.loop import Trained
 from reprise_trainer.training.plan import make_plan
-from reprise_trainer.training.record import (
+from reprise_trainer.training.records.describe import describe_run
+from reprise_trainer.training.records.record import (
     CheckpointFacts,
     ImageFacts,
     LedgerFacts,
@@ -44,7 +44,7 @@ from reprise_trainer.training.record import (
     read_run_key,
     sign_record,
 )
-from reprise_trainer.training.resources import machine, peak_memory, process_times
+from reprise_trainer.training.records.resources import machine, peak_memory, process_times
 from reprise_trainer.training.run import Outcome
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)

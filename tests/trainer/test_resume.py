@@ -15,9 +15,9 @@ from tests.trainer.interrupted_runs import EVERY, STEPS, TINY, Runs, files_that_
 
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, RefusedError
-from reprise_trainer.training.attempts import read_attempts
-from reprise_trainer.training.checkpoint_names import checkpoint_name
+from reprise_trainer.training.checkpoints.names import checkpoint_name
 from reprise_trainer.training.ledger import Header
+from reprise_trainer.training.records.attempts import read_attempts
 from reprise_trainer.training.resume import begin
 from reprise_trainer.training.stop import Stop
 

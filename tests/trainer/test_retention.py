@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from tests.trainer.conftest import environment
 
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
-from reprise_trainer.training.checkpoint import write_checkpoint
-from reprise_trainer.training.checkpoint_names import checkpoint_folders, checkpoint_name, checkpoint_step
-from reprise_trainer.training.retention import MeanLosses, Retention, pin, pins, remove_old, unpin
+from reprise_trainer.training.checkpoints.checkpoint import write_checkpoint
+from reprise_trainer.training.checkpoints.names import checkpoint_folders, checkpoint_name, checkpoint_step
+from reprise_trainer.training.checkpoints.retention import MeanLosses, Retention, pin, pins, remove_old, unpin
 
 STEPS = st.sets(st.integers(1, 60), min_size=1, max_size=20)
 

@@ -16,9 +16,9 @@ from tests.trainer.conftest import CONFIG, Ran, RunOnce, command, environment
 
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.numerics.profiles import MARKER
-from reprise_trainer.training.checkpoint import read_checkpoint
+from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint
+from reprise_trainer.training.checkpoints.retention import MeanLosses
 from reprise_trainer.training.ledger import first_difference, read_ledger, verify_ledger
-from reprise_trainer.training.retention import MeanLosses
 
 STEPS = 29  # 3 epochs of 300 records in batches of 32, the last rounded up
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from reprise_trainer.training.sampler import (
+from reprise_trainer.training.records.sampler import (
     GpuSample,
     energy_counters,
     joules_between,

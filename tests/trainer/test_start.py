@@ -12,8 +12,8 @@ from tests.trainer.conftest import CONFIG, command, environment
 
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
-from reprise_trainer.training.checkpoint import Checkpoint, read_checkpoint
-from reprise_trainer.training.checkpoint_names import checkpoint_name
+from reprise_trainer.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from reprise_trainer.training.checkpoints.names import checkpoint_name
 from reprise_trainer.training.ledger import read_ledger
 from reprise_trainer.training.start import merge
 

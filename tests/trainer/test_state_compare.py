@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tests.trainer.conftest import environment
 
-from reprise_trainer.training.checkpoint import write_checkpoint
-from reprise_trainer.training.state_compare import compare_states, ulps_apart
+from reprise_trainer.training.checkpoints.checkpoint import write_checkpoint
+from reprise_trainer.training.checkpoints.state_compare import compare_states, ulps_apart
 
 
 def one(left: np.ndarray, right: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from reprise_trainer.config.read import read_config
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.plan import make_backend, make_plan
-from reprise_trainer.training.streams import Stream, find_streams
+from reprise_trainer.training.records.streams import Stream, find_streams
 
 
 def backend_of(text: str, snapshot: OpenSnapshot) -> Backend:

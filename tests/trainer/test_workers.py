@@ -16,7 +16,7 @@ from tests.trainer.conftest import SHA256, command, environment
 from tests.trainer.interrupted_runs import STEPS, TINY, Runs, files_that_count
 
 from reprise_trainer.data.snapshot import OpenSnapshot
-from reprise_trainer.training.attempts import read_attempts
+from reprise_trainer.training.records.attempts import read_attempts
 
 LONG = TINY.replace("steps = 12", "steps = 200000")
 TORCHRUN = ("-m", "reprise_trainer.torchrun", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint")

@@ -14,8 +14,8 @@ def main(name: str) -> None:
 
     from reprise_trainer.backends.interface import AdamW, Recipe, ShardKey
     from reprise_trainer.backends.models import Gpt
+    from reprise_trainer.training.checkpoints.state_digest import state_digest
     from reprise_trainer.training.plan import Plan, Schedule, make_backend
-    from reprise_trainer.training.state_digest import state_digest
 
     model = Gpt(vocabulary=65, block=32, layers=2, heads=2, width=32, dropout=0.1, tied=True, recompute=True)
     recipe = Recipe(AdamW(0.9, 0.99, 1e-8, 0.1), clip_norm=1.0)

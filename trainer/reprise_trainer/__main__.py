@@ -30,14 +30,14 @@ from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
 from reprise_trainer.redaction import redact
 from reprise_trainer.reporting.events import Events
-from reprise_trainer.training.crew import crew
-from reprise_trainer.training.group import Group, group_outside
 from reprise_trainer.training.stop import Stop, stop_on_signals
+from reprise_trainer.training.workers.crew import crew
+from reprise_trainer.training.workers.group import Group, group_outside
 
 if TYPE_CHECKING:  # all the rest is imported once its files are known to be the image's own
     from reprise_trainer.identity.own_code import OwnCode
     from reprise_trainer.training.ready import Request
-    from reprise_trainer.training.record import RunRecord
+    from reprise_trainer.training.records.record import RunRecord
 
 
 def main() -> int:
@@ -135,11 +135,11 @@ def _train_and_record(
 ) -> RunRecord:
     from reprise_trainer.durable import write_durably
     from reprise_trainer.reporting.report import write_report
-    from reprise_trainer.training.checkpoint_signature import checkpoint_signer
-    from reprise_trainer.training.describe import describe_run
-    from reprise_trainer.training.record import FILE_NAME, read_run_key, sign_record
+    from reprise_trainer.training.checkpoints.signature import checkpoint_signer
+    from reprise_trainer.training.records.describe import describe_run
+    from reprise_trainer.training.records.record import FILE_NAME, read_run_key, sign_record
+    from reprise_trainer.training.records.sampler import sampled
     from reprise_trainer.training.run import run
-    from reprise_trainer.training.sampler import sampled
     from reprise_trainer.training.stages import load_stages
 
     # May I sign for this run? Asked before training, since an answer of no would only waste it.

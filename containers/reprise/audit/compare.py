@@ -12,7 +12,7 @@ from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.identity.file_list import ListedFile
 from reprise_trainer.identity.inventory import Inventory, LayerRecord, image_bytes
 from reprise_trainer.training.ledger import first_difference
-from reprise_trainer.training.record import RunRecord
+from reprise_trainer.training.records.record import RunRecord
 
 
 def compare_digests(expected: str, found: str, what: str) -> Part:

@@ -20,8 +20,8 @@ from reprise_trainer.identity.bundle import Envelope, open_bundle
 from reprise_trainer.identity.launch import CODE_FILE, DELEGATION_FILE, START_FOLDER
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
-from reprise_trainer.training.record import FILE_NAME as RECORD_FILE
-from reprise_trainer.training.record import RunRecord, read_record
+from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.training.records.record import RunRecord, read_record
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,8 +12,8 @@ from reprise.audit.evidence import VerifiedRun
 from reprise_trainer.errors import SystemFailureError
 from reprise_trainer.numerics.cpu import machine_class, read_cpuinfo, require_cpu
 from reprise_trainer.numerics.profiles import PROFILES
-from reprise_trainer.training.record import ProofFacts, RunRecord
-from reprise_trainer.training.resources import machine
+from reprise_trainer.training.records.record import ProofFacts, RunRecord
+from reprise_trainer.training.records.resources import machine
 
 _NAMED = 8
 """Operations that a message names; the record has them all."""

@@ -18,7 +18,7 @@ from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.training.ledger import verify_ledger
-from reprise_trainer.training.record import ProofFacts
+from reprise_trainer.training.records.record import ProofFacts
 
 
 @dataclass(frozen=True, slots=True)

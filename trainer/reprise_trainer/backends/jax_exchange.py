@@ -28,7 +28,7 @@ _AXIS = "workers"
 
 
 class JaxExchange:
-    """See `training.exchange.Exchange`. Must come before anything else of JAX: the devices are found out once."""
+    """See `training.workers.exchange.Exchange`. Comes before all else of JAX: devices are found out once."""
 
     def __init__(self, meeting: Meeting) -> None:
         self.rank, self.size = meeting.rank, meeting.size

@@ -14,7 +14,7 @@ from reprise_trainer.backends.meeting import ANSWER_SECONDS, MEETING_SECONDS, Me
 
 
 class TorchExchange:
-    """See `training.exchange.Exchange`."""
+    """See `training.workers.exchange.Exchange`."""
 
     def __init__(self, meeting: Meeting) -> None:
         self.rank, self.size = meeting.rank, meeting.size

@@ -36,8 +36,8 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
 
 def diff_command(chosen: argparse.Namespace) -> int:
     """Compare two checkpoints: 0 where they are equal, else 1 and a line a differing tensor."""
-    from reprise_trainer.training.checkpoint_find import find_checkpoint
-    from reprise_trainer.training.state_compare import compare_states
+    from reprise_trainer.training.checkpoints.find import find_checkpoint
+    from reprise_trainer.training.checkpoints.state_compare import compare_states
 
     first, second = find_checkpoint(chosen.first), find_checkpoint(chosen.second)
     differences = compare_states(first.tensors, second.tensors)
@@ -54,7 +54,7 @@ def diff_command(chosen: argparse.Namespace) -> int:
 
 def verify_command(chosen: argparse.Namespace) -> int:
     """Check one checkpoint, or all of a run: 0 where each holds, else 1 and a line for each that doesn't."""
-    from reprise_trainer.training.checkpoint_find import verify_checkpoints
+    from reprise_trainer.training.checkpoints.find import verify_checkpoints
 
     held, damaged = verify_checkpoints(chosen.checkpoint, _check(chosen.key))
     if chosen.as_json:
@@ -71,8 +71,8 @@ def verify_command(chosen: argparse.Namespace) -> int:
 def pin_command(chosen: argparse.Namespace) -> int:
     """Pin a checkpoint that holds, or remove its pin."""
     from reprise_trainer.errors import NotFoundError
-    from reprise_trainer.training.checkpoint_find import folders_of
-    from reprise_trainer.training.retention import pin, unpin
+    from reprise_trainer.training.checkpoints.find import folders_of
+    from reprise_trainer.training.checkpoints.retention import pin, unpin
 
     folder: Path = chosen.checkpoint
     if folders_of(folder) != [folder]:
@@ -90,7 +90,7 @@ def _check(key: Path | None) -> Callable[[Path], None]:
     """What checks the signature in a checkpoint's folder; nothing without a key."""
     from reprise_trainer.errors import NotFoundError
     from reprise_trainer.identity.bundle import read_public_key
-    from reprise_trainer.training.checkpoint_signature import verify_checkpoint_signature
+    from reprise_trainer.training.checkpoints.signature import verify_checkpoint_signature
 
     if key is None:
         return lambda folder: None

@@ -7,7 +7,7 @@ from typing import Any
 
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import write_durably
-from reprise_trainer.training.record import RunRecord
+from reprise_trainer.training.records.record import RunRecord
 
 FORMAT = 1
 JSON_NAME, MARKDOWN_NAME = "report.json", "report.md"

@@ -24,8 +24,8 @@ from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError
-from reprise_trainer.training.checkpoint import latest_good, write_checkpoint
-from reprise_trainer.training.checkpoint_names import CHECKPOINTS, checkpoint_name
+from reprise_trainer.training.checkpoints.checkpoint import latest_good, write_checkpoint
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS, checkpoint_name
 from reprise_trainer.training.reading import NotFiniteError, Reading
 
 FOLDER, FILE_NAME, SCRIPT, CONFIG = "failure", "failure.json", "reproduce.sh", "config.toml"

@@ -17,12 +17,12 @@ from typing import Any
 
 from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.errors import DoesNotHoldError, RepriseError, StorageError
-from reprise_trainer.training.checkpoint_names import CHECKPOINTS
-from reprise_trainer.training.checkpoint_writer import CheckpointWriter
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS
+from reprise_trainer.training.checkpoints.retention import MeanLosses, remove_old
+from reprise_trainer.training.checkpoints.writer import CheckpointWriter
 from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import Reading, StepFacts
 from reprise_trainer.training.resume import Beginning, forget_interrupted
-from reprise_trainer.training.retention import MeanLosses, remove_old
 
 Emit = Callable[[dict[str, Any]], None]
 

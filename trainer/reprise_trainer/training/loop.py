@@ -12,9 +12,6 @@ from pathlib import Path
 from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State, Tensors
 from reprise_trainer.data.batches import Batch, BatchSource
 from reprise_trainer.data.prefetch import prefetched
-from reprise_trainer.training.exchange import ALONE, Exchange, combine, require_equal
-from reprise_trainer.training.following import Follower, head_bytes
-from reprise_trainer.training.group import own_shards
 from reprise_trainer.training.journal import Emit, Journal
 from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import Reading
@@ -22,6 +19,9 @@ from reprise_trainer.training.resume import Beginning, write_interrupted
 from reprise_trainer.training.stop import Stop, stopped
 from reprise_trainer.training.tree import tree_sum
 from reprise_trainer.training.validation import Validating, Validations, validation_losses
+from reprise_trainer.training.workers.exchange import ALONE, Exchange, combine, require_equal
+from reprise_trainer.training.workers.following import Follower, head_bytes
+from reprise_trainer.training.workers.group import own_shards
 
 
 @dataclass(frozen=True, slots=True)

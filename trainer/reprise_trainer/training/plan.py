@@ -16,7 +16,7 @@ from reprise_trainer.data.augment import Augmentation
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
 from reprise_trainer.errors import InputError, RefusedError, SystemFailureError
-from reprise_trainer.training.retention import Retention
+from reprise_trainer.training.checkpoints.retention import Retention
 from reprise_trainer.training.schedule import Schedule
 
 TRAIN_SPLIT = "train"

@@ -16,19 +16,19 @@ from reprise_trainer.errors import InputError, RefusedError
 from reprise_trainer.numerics.enter import require_profile
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.numerics.proof import Proof
-from reprise_trainer.training.exchange import Exchange, require_equal
-from reprise_trainer.training.group import Group, own_shards
-from reprise_trainer.training.joining import join
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.loop import available_workers, first_state, train
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
 from reprise_trainer.training.prices import prices
 from reprise_trainer.training.proving import prove_run
+from reprise_trainer.training.records.streams import Stream, find_streams
 from reprise_trainer.training.stages import PreprocessedBatches, Stages, load_stages, require_pure
 from reprise_trainer.training.start import Parent, start_from
-from reprise_trainer.training.streams import Stream, find_streams
 from reprise_trainer.training.validation import Validating, make_validating
+from reprise_trainer.training.workers.exchange import Exchange, require_equal
+from reprise_trainer.training.workers.group import Group, own_shards
+from reprise_trainer.training.workers.joining import join
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from reprise_trainer.config.read import read_config
 from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.data.snapshot import open_snapshot
 from reprise_trainer.numerics.profiles import PROFILES
-from reprise_trainer.training.checkpoint import read_checkpoint
+from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint
 from reprise_trainer.training.failure import Failure, describe_failure, read_failure
 from reprise_trainer.training.loop import steps
 from reprise_trainer.training.plan import make_backend, make_plan, open_batches

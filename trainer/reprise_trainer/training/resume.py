@@ -18,8 +18,8 @@ from reprise_trainer.backends.interface import State, Tensors
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import NotFoundError, RefusedError
-from reprise_trainer.training.checkpoint import Checkpoint, latest_good, write_checkpoint
-from reprise_trainer.training.checkpoint_names import CHECKPOINTS, checkpoint_folders
+from reprise_trainer.training.checkpoints.checkpoint import Checkpoint, latest_good, write_checkpoint
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS, checkpoint_folders
 from reprise_trainer.training.ledger import FILE_NAME, Header, read_ledger
 from reprise_trainer.training.ledger_writer import LedgerWriter
 

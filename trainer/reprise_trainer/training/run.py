@@ -13,21 +13,21 @@ from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.proof import Proof
-from reprise_trainer.training.attempts import Attempt, Log, attempt, read_attempts
 from reprise_trainer.training.failure import write_failure
-from reprise_trainer.training.following import announce, follow
-from reprise_trainer.training.group import SINGLE, Group
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import FILE_NAME
 from reprise_trainer.training.loop import Trained, train_along
 from reprise_trainer.training.plan import TRAIN_SPLIT, Plan
 from reprise_trainer.training.reading import NotFiniteError
 from reprise_trainer.training.ready import Ready, Request, make_ready
+from reprise_trainer.training.records.attempts import Attempt, Log, attempt, read_attempts
+from reprise_trainer.training.records.streams import Stream
 from reprise_trainer.training.resume import Beginning, begin
 from reprise_trainer.training.start import Parent
 from reprise_trainer.training.stop import Stop
-from reprise_trainer.training.streams import Stream
 from reprise_trainer.training.validation import Validations, losses_until
+from reprise_trainer.training.workers.following import announce, follow
+from reprise_trainer.training.workers.group import SINGLE, Group
 
 __all__ = ["Outcome", "Request", "run", "run_along"]
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from reprise_trainer.backends.interface import Backend, State, Tensors
 from reprise_trainer.config.start import StartSection
 from reprise_trainer.errors import InputError, RefusedError
-from reprise_trainer.training.checkpoint import read_checkpoint
+from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint
 
 _STEP = "step"
 _NAMED_ALONE = ("model/", "buffer/")

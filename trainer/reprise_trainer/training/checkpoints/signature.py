@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reprise_trainer.durable import write_durably
 from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.identity.bundle import SigningKey, make_statement, public_pem, sign_statement, verify_bundle
-from reprise_trainer.training.checkpoint_names import DOCUMENT, TENSORS
+from reprise_trainer.training.checkpoints.names import DOCUMENT, TENSORS
 
 SIGNATURE = "model.sig"
 PUBLIC_KEY = "run-key.pub"

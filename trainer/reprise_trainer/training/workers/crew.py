@@ -19,7 +19,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from reprise_trainer.errors import RepriseError, StoppedError, SystemFailureError, UnavailableError
-from reprise_trainer.training.group import SINGLE, Group
+from reprise_trainer.training.workers.group import SINGLE, Group
 
 END_SECONDS = 15.0
 """How long the first worker may go on after another has died, and the others after the first has ended."""

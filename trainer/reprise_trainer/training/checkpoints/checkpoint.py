@@ -23,9 +23,14 @@ from safetensors.numpy import load, save_file
 
 from reprise_trainer.durable import storage_error, sync_folder, write_durably
 from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError, StorageError
-from reprise_trainer.training.checkpoint_document import describe, read_document
-from reprise_trainer.training.checkpoint_names import DOCUMENT, TENSORS, checkpoint_folders, checkpoint_name
-from reprise_trainer.training.state_digest import canonical_array, first_difference, rows_digest, tensor_rows
+from reprise_trainer.training.checkpoints.document import describe, read_document
+from reprise_trainer.training.checkpoints.names import DOCUMENT, TENSORS, checkpoint_folders, checkpoint_name
+from reprise_trainer.training.checkpoints.state_digest import (
+    canonical_array,
+    first_difference,
+    rows_digest,
+    tensor_rows,
+)
 
 Tensors = Mapping[str, NDArray[Any]]
 

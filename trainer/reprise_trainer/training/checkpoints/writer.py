@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from reprise_trainer.training.checkpoint import Tensors, write_checkpoint
+from reprise_trainer.training.checkpoints.checkpoint import Tensors, write_checkpoint
 
 
 class CheckpointWriter:

@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
-from reprise_trainer.training.checkpoint import Checkpoint, latest_good, read_checkpoint
-from reprise_trainer.training.checkpoint_names import CHECKPOINTS, DOCUMENT, TENSORS, checkpoint_folders
+from reprise_trainer.training.checkpoints.checkpoint import Checkpoint, latest_good, read_checkpoint
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS, DOCUMENT, TENSORS, checkpoint_folders
 
 
 def find_checkpoint(path: Path) -> Checkpoint:

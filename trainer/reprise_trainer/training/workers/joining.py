@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from reprise_trainer.backends.meeting import Meeting
-from reprise_trainer.training.exchange import ALONE, Exchange
-from reprise_trainer.training.group import Group
+from reprise_trainer.training.workers.exchange import ALONE, Exchange
+from reprise_trainer.training.workers.group import Group
 
 
 def join(name: str, group: Group) -> Exchange:

@@ -14,8 +14,8 @@ from typing import Any
 
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import NotFoundError
-from reprise_trainer.training.checkpoint import read_checkpoint
-from reprise_trainer.training.checkpoint_names import checkpoint_folders, checkpoint_name, checkpoint_step
+from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint
+from reprise_trainer.training.checkpoints.names import checkpoint_folders, checkpoint_name, checkpoint_step
 
 PIN = ".pin"
 """Added to a checkpoint's name: a file that keeps it. It holds the reason, for people."""

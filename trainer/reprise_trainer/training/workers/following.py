@@ -12,13 +12,13 @@ from typing import Any
 
 from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.errors import RefusedError, RepriseError
-from reprise_trainer.training.checkpoint import Checkpoint, read_checkpoint
-from reprise_trainer.training.checkpoint_names import CHECKPOINTS, checkpoint_name
-from reprise_trainer.training.exchange import Exchange, gather
+from reprise_trainer.training.checkpoints.checkpoint import Checkpoint, read_checkpoint
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS, checkpoint_name
+from reprise_trainer.training.checkpoints.state_digest import state_digest
 from reprise_trainer.training.ledger import checkpoint_line, next_chain, step_line
 from reprise_trainer.training.reading import Reading
 from reprise_trainer.training.resume import INTERRUPTED, Beginning
-from reprise_trainer.training.state_digest import state_digest
+from reprise_trainer.training.workers.exchange import Exchange, gather
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.start import Identity
 from reprise_trainer.numerics.profiles import PROFILES, Profile
 from reprise_trainer.numerics.proof import Proof
-from reprise_trainer.training.record import (
+from reprise_trainer.training.records.record import (
     AttemptFacts,
     CheckpointFacts,
     DriverFacts,
@@ -26,7 +26,7 @@ from reprise_trainer.training.record import (
     RunRecord,
     StreamFacts,
 )
-from reprise_trainer.training.resources import machine, peak_memory, process_times
+from reprise_trainer.training.records.resources import machine, peak_memory, process_times
 from reprise_trainer.training.run import Outcome
 
 

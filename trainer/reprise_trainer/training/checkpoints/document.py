@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import InputError
-from reprise_trainer.training.state_digest import CHUNK, FORMAT, Row, rows_digest
+from reprise_trainer.training.checkpoints.state_digest import CHUNK, FORMAT, Row, rows_digest
 
 _Hash = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
