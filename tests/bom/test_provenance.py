@@ -150,12 +150,12 @@ def test_the_command_signs_all_three(
 ) -> None:
     from reprise.cli.sign import command
 
-    command("torch-cpu", store.root, tmp_path / "key.pem", builder=BUILDER, as_json=True)
+    command("torch-cpu", store.root, str(tmp_path / "key.pem"), builder=BUILDER, as_json=True)
     printed = json.loads(capfd.readouterr().out)
     assert {"signature", "provenance", "bill_of_materials"} <= printed.keys()
     manifest = store.manifest(printed["provenance"])
     assert manifest["annotations"]["dev.sigstore.bundle.predicateType"] == SLSA_PROVENANCE
     before = len(stored_bundles(store, torch_cpu.digest))
     with pytest.raises(InputError, match="must be a URI"):
-        command("torch-cpu", store.root, tmp_path / "other.pem", builder="me")
+        command("torch-cpu", store.root, str(tmp_path / "other.pem"), builder="me")
     assert len(stored_bundles(store, torch_cpu.digest)) == before

@@ -84,9 +84,9 @@ def test_a_key_is_made_pinned_used_and_survives_its_own_end(
 def test_every_command_of_the_page_exists() -> None:
     import typer
 
-    from reprise.cli.main import app
+    from reprise.cli.verbs import make_app
 
-    verbs = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    verbs = typer.main.get_command(make_app()).commands  # type: ignore[attr-defined]
     for line in re.findall(r"`?(reprise [a-z].*)", TEXT):
         words = line.partition("`")[0].split()
         command = verbs[words[1]]
