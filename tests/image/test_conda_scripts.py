@@ -53,6 +53,14 @@ def test_a_script_of_assignments_leaves_what_bash_leaves(text: str) -> None:
     assert activated([script(text)], BEFORE) == by_shell(text)
 
 
+@pytest.mark.parametrize(
+    "text", ["export A=$_", 'export A="$RANDOM"', "A=${PWD:-x}", "export IFS=x", ": ${_=1}", "_=2"]
+)
+def test_what_the_shell_sets_itself_is_refused(text: str) -> None:
+    found, refused = activate([script(text)], BEFORE)
+    assert refused and found == BEFORE
+
+
 WORDS = st.text(st.sampled_from("ab0 /:._-'$"), max_size=8).filter(lambda text: "'" not in text)
 
 

@@ -34,7 +34,9 @@ EXAMPLE = CHECKOUT / "examples" / "fashion-mnist.toml"
 def image(flake: Flake, torch_cpu: BuiltImage, shared_store: Store, lock: Lock) -> Path:
     """The layout that Nix builds. No fetcher of the stand-in can fetch from elsewhere than this machine."""
     sources = read_environment(CHECKOUT / "containers" / "images" / "torch-cpu.toml").sources
-    artifacts = [*lock.artifacts, *data_artifacts(load_config(EXAMPLE).config.data, shared_store)]
+    examples = sorted((CHECKOUT / "examples").glob("*.toml"))  # `nix run` brings what any of them names
+    data = {each for path in examples for each in data_artifacts(load_config(path).config.data, shared_store)}
+    artifacts = [*lock.artifacts, *sorted(data, key=lambda each: each.purl)]
     fetch(artifacts, shared_store, sources)
     add_to_nix(artifacts, shared_store)
     return flake.build("image-torch-cpu", *SANDBOX)

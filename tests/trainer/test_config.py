@@ -38,7 +38,7 @@ def test_the_example_is_valid() -> None:
         ("lr = 0.01", "rl = 0.01", "train.optimizer.lr: missing"),
         ("weight_decay", "weight_decy", "train.optimizer.weight_decy: unknown key; did you mean 'weight_decay'?"),
         ("channels = [4, 8]", "chanels = [4, 8]", "model.chanels: unknown key; did you mean 'channels'?"),
-        ("[evaluate]", "[evaluation]", "evaluation: unknown key; did you mean 'evaluate'?"),
+        ("[evaluate]", "[evalute]", "evalute: unknown key; did you mean 'evaluate'?"),
         (
             "seed = 7",
             "seed = 7\nxyzzy = 1",

@@ -121,7 +121,7 @@ def test_jax_gives_the_same_bits_whatever_should_not_matter(run_once: RunOnce) -
     first = run_once(config)
     assert first.code == 0, first.error
     assert first.result["metrics"]["total"] == 70
-    changes = {"NPROC": "7", "XLA_FLAGS": "--xla_cpu_max_isa=SSE4_2", "JAX_ENABLE_X64": "1", "PYTHONHASHSEED": "9"}
+    changes = {"NPROC": "7", "JAX_ENABLE_X64": "1", "PYTHONHASHSEED": "9"}
     others = [run_once(config, changes=changes), run_once(config, prefix=("taskset", "-c", "0"))]
     assert [each.bits for each in others] == [first.bits] * 2, [each.error for each in others]
     portable = run_once(config.replace('name = "small"', 'name = "small"\nprofile = "portable"'))

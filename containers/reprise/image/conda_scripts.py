@@ -23,6 +23,12 @@ _LINK = ("pre-link", "post-link", "pre-unlink")
 _OURS = re.compile(r"LD_.*|PYTHON.*|LANG|LC_.*|CONDA_PREFIX")
 """Variables that decide which code runs, and how: no package sets them."""
 
+_SHELLS_OWN = re.compile(
+    r"_|BASH\w*|COMP_\w+|COPROC|DIRSTACK|EPOCH\w+|E?UID|GROUPS|HIST\w*|HOSTNAME|HOSTTYPE|IFS|LINENO|MACHTYPE|MAPFILE"
+    r"|OLDPWD|OPT\w+|OSTYPE|PIPESTATUS|PPID|PS[0-4]|PWD|RANDOM|READLINE_\w+|REPLY|SECONDS|SHELL|SHELLOPTS|SHLVL|SRANDOM|TERM"
+)
+"""Variables that the shell itself sets (bash(1), "Shell Variables"): what they hold is the shell's, and no image's."""
+
 _NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 _ASSIGNMENT = re.compile(rf"({_NAME})=(.*)", re.DOTALL)
 _DEFAULT = re.compile(rf""":\s+(?P<quote>"?)\$\{{(?P<name>{_NAME})(?P<operator>:?=)(?P<value>[^{{}}]*)\}}(?P=quote)""")
@@ -139,6 +145,8 @@ class _Shell:
 
     def _line(self, line: str) -> None:
         if match := _DEFAULT.fullmatch(line):
+            if _SHELLS_OWN.fullmatch(match["name"]):
+                raise ValueError(f"{line!r}")
             known = self._variables.get(match["name"])
             if known is None or (match["operator"] == ":=" and not known):
                 self._variables[match["name"]] = self._value(f'"{match["value"]}"', line)
@@ -148,7 +156,7 @@ class _Shell:
         for word in self._split(line.removeprefix("export ").strip(), line):
             match = _ASSIGNMENT.fullmatch(word)
             name = match[1] if match else word
-            if not re.fullmatch(_NAME, name) or not (match or exports):
+            if not re.fullmatch(_NAME, name) or _SHELLS_OWN.fullmatch(name) or not (match or exports):
                 raise ValueError(f"{line!r}")
             if match:
                 assigned[name] = self._value(match[2], line)
@@ -192,10 +200,8 @@ class _Shell:
     def _reference(self, match: re.Match[str]) -> str:
         if match["escaped"]:
             return match["escaped"]
-        if match["bare"]:
-            return self._variables.get(match["bare"], "")
-        inner = _BRACED.fullmatch(match["braced"])
-        if inner is None:
+        inner = _BRACED.fullmatch(match["bare"] or match["braced"])
+        if inner is None or _SHELLS_OWN.fullmatch(inner["name"]):
             raise ValueError(f"{match[0]!r}")
         value = self._variables.get(inner["name"])
         if inner["operator"] == ":-":

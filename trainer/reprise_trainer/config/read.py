@@ -36,11 +36,19 @@ class RunConfig(Section):
     data: DataSection
     model: Annotated[CnnSection | MlpSection | GptSection | OwnSection, Field(discriminator="kind")]
     train: TrainSection
-    code: CodeSection | None = None
+    code: CodeSection | None = Field(
+        default=None, description="Your own code, that the run imports; a table of its own."
+    )
     checkpoint: CheckpointSection = CheckpointSection()
-    stages: StagesSection | None = None
-    start: StartSection | None = None
-    validation: ValidationSection | None = None
+    stages: StagesSection | None = Field(
+        default=None, description="Your own functions in the stages; a table of its own."
+    )
+    start: StartSection | None = Field(
+        default=None, description="Another run's checkpoint to start from; a table of its own."
+    )
+    validation: ValidationSection | None = Field(
+        default=None, description="How the run is measured while it trains; a table of its own."
+    )
     random_streams: dict[str, str] = Field(
         default={}, description="Stream of random numbers → why the run has it; for the run record."
     )
