@@ -85,7 +85,7 @@ class _Pace:
         if event["event"] != "step" or not isinstance(records, int):
             return ""
         now = time.monotonic()
-        if self._first is None:
+        if self._first is None or records <= self._first[1]:  # another run begins: a replay, after the run itself
             self._first = (now, records)
             return ""
         started, before = self._first
