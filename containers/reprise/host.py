@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from reprise.artifacts.fetch import fetch
 from reprise.build import LOCK_TYPE
 from reprise.events import OnEvent, ignore
 from reprise.lock.model import Sources
@@ -20,12 +19,12 @@ from reprise.registry.pull import PullReport
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference, source_name, stored_name
 from reprise.registry.repository import open_repository
 from reprise.run_folder import load_run
-from reprise.snapshots import data_artifacts, prepare_snapshot
+from reprise.snapshots import data_artifacts
 from reprise.store import Store
 from reprise.store.platforms import image_for
 from reprise.store.references import record_pull
 from reprise.stored_image import read_image_lock, read_inventory
-from reprise.train import Launcher, RunResult, run_training
+from reprise.train import Launcher, RunResult, bring_snapshot, run_training
 from reprise.trust.verify import VerifyReport, remember, verify_image
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
@@ -122,9 +121,7 @@ def run_in_image(
     artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent if config else None)
     there = all(launcher.store.has(each.digest) for each in artifacts)
     sources = Sources() if there else _sources(launcher.store, image.digest)
-    fetch(artifacts, launcher.store, sources, on_event=on_event)
-    on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(loaded.config.data, launcher.store)
+    snapshot = bring_snapshot(loaded.config.data, artifacts, launcher.store, sources, on_event)
     return run_training(
         loaded.data,
         image.digest,

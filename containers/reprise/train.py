@@ -14,6 +14,7 @@ from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import OnEvent, ignore
 from reprise.lock.environment import read_environment
+from reprise.lock.model import Artifact, Sources
 from reprise.project import Project
 from reprise.run_folder import BegunRun, held, load_run, make_run_folder, new_run_id
 from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
@@ -24,6 +25,7 @@ from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import with_launcher
 from reprise.trust.verify import accept_image, policy_bundles, verify_image
 from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.config.data import MadeData, StoreSection
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import write_durably
@@ -137,9 +139,7 @@ def train(
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
     artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent if config else None)
-    fetch(artifacts, launcher.store, sources, on_event=on_event)
-    on_event({"event": "phase", "name": "make the data snapshot"})
-    snapshot = prepare_snapshot(parsed.data, launcher.store)
+    snapshot = bring_snapshot(parsed.data, artifacts, launcher.store, sources, on_event)
     return run_training(
         loaded.data,
         image,
@@ -152,6 +152,19 @@ def train(
         workers=workers,
         on_event=on_event,
     )
+
+
+def bring_snapshot(
+    data: MadeData | StoreSection, artifacts: Sequence[Artifact], store: Store, sources: Sources, on_event: OnEvent
+) -> StoredSnapshot:
+    """The snapshot of a configuration's data, whose artifacts are fetched first where the store lacks them.
+
+    Raises:
+        InputError, NotFoundError, UnavailableError: the data are wrong, or not to be had.
+    """
+    fetch(artifacts, store, sources, on_event=on_event)
+    on_event({"event": "phase", "name": "make the data snapshot"})
+    return prepare_snapshot(data, store)
 
 
 def run_training(

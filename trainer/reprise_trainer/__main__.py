@@ -156,9 +156,9 @@ def _train_and_record(
     verify_end(identity, code)
     record = describe_run(identity, config, outcome, key, started=started, sampled=usage.facts())
     write_report(record, output)
-    if report := load_stages(outcome.config.stages).report:
-        report(record.model_dump(mode="json"), output)
     write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))
+    if report := load_stages(outcome.config.stages).report:  # last: whatever it does, the record stands
+        report(record.model_dump(mode="json"), output)
     return record
 
 

@@ -13,7 +13,9 @@ def step_values(event: Event) -> tuple[int, dict[str, float]] | None:
         case {"event": "step", "step": int(step), "loss": int() | float() as loss}:
             return step, {"train/loss": float(loss)}
         case {"event": "health", "step": int(step), **values}:
-            return step, {f"health/{name}": float(value) for name, value in values.items() if _is_number(name, value)}
+            return step, {
+                f"health/{name}": float(value) for name, value in values.items() if isinstance(value, int | float)
+            }
         case _:
             return None
 
@@ -25,10 +27,6 @@ def final_values(event: Event) -> dict[str, float]:
         return {}
     found = {f"{event.get('split', 'test')}/{name}": _number(value) for name, value in metrics.items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-def _is_number(name: str, value: object) -> bool:
-    return name != "event" and isinstance(value, int | float)
 
 
 def _number(value: object) -> float | None:
