@@ -119,6 +119,27 @@ def test_a_registry_that_asks_for_an_hour_is_not_waited_for(image: Any, registry
         push(image.store, image.digest, at(registry.host))
 
 
+@pytest.mark.parametrize("code", ["DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"])
+def test_a_blob_that_another_push_is_writing_is_waited_for(
+    image: Any, registry: OciRegistry, tmp_path: Path, code: str
+) -> None:
+    registry.faults = [Fault("PUT", "/manifests/", status=400, code=code, times=3)]
+    push(image.store, image.digest, at(registry.host))
+    assert pushed_whole(registry, image, tmp_path)
+
+
+@pytest.mark.parametrize(("code", "tries"), [("MANIFEST_BLOB_UNKNOWN", 4), ("MANIFEST_INVALID", 1)])
+def test_a_manifest_that_stays_refused_ends_the_push(
+    image: Any, registry: OciRegistry, monkeypatch: pytest.MonkeyPatch, code: str, tries: int
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    registry.faults = [Fault("PUT", f"/manifests/{image.digest}", status=400, code=code, times=99)]
+    with pytest.raises(InputError, match=code):
+        push(image.store, image.digest, at(registry.host))
+    puts = [each for each in registry.asked if each.method == "PUT" and each.path.endswith(image.digest)]
+    assert len(puts) == tries
+
+
 def test_a_registry_that_stays_broken_ends_the_push(
     image: Any, registry: OciRegistry, monkeypatch: pytest.MonkeyPatch
 ) -> None:

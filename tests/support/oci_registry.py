@@ -22,9 +22,10 @@ from oci_registry_api import RegistryHandler, Request
 class Fault:
     """What goes wrong with the next `times` requests of a method and path (regular expressions).
 
-    `status` is answered instead, with `headers`. `drop` are bytes of the body (sent or received) after which the
-    connection ends. `cut` answers with that much of the body as if it were all. `longer` are bytes too many, sent by
-    chunked encoding. `pause` are seconds before the answer, `pace` those after each 64 KiB of it.
+    `status` is answered instead, with `headers` and, where `code` is given, that error. `drop` are bytes of the body
+    (sent or received) after which the connection ends. `cut` answers with that much of the body as if it were all.
+    `longer` are bytes too many, sent by chunked encoding. `pause` are seconds before the answer, `pace` those after
+    each 64 KiB of it.
     """
 
     method: str
@@ -32,6 +33,7 @@ class Fault:
     times: int = 1
     status: int = 0
     headers: dict[str, str] = field(default_factory=dict)
+    code: str = ""
     drop: int = -1
     cut: int = -1
     longer: bytes = b""

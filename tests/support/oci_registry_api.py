@@ -46,6 +46,8 @@ class RegistryHandler(BaseHTTPRequestHandler):
             return self.token()
         if self.broken.status:
             self.body()
+            if self.broken.code:
+                return self.error(self.broken.status, self.broken.code, **self.broken.headers)
             return self.answer(self.broken.status, **self.broken.headers)
         for pattern, method in _ROUTES:
             if match := re.fullmatch(pattern, url.path):

@@ -29,6 +29,14 @@ _SERVED_BY = {"docker.io": "registry-1.docker.io"}
 _ERROR_BYTES = 1 << 16
 
 
+class RefusedError(InputError):
+    """A registry refuses what it was given; `codes` are those of its error document."""
+
+    def __init__(self, message: str, codes: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.codes = codes
+
+
 @dataclass(frozen=True, slots=True)
 class Registry:
     """A registry's address (`http://127.0.0.1:5000`) and the session to ask it with."""
@@ -111,7 +119,9 @@ def silent(host: str, error: NoAnswerError) -> UnavailableError:
 def refusal(host: str, method: str, path: str, answer: requests.Response) -> RepriseError:
     """What a registry's error means, with its own words."""
     status, what = answer.status_code, f"{method} {path.partition('?')[0]}"
-    said = f"HTTP status {status}{_own_words(answer)}"
+    errors = _own_errors(answer)
+    codes = tuple(code for code, _ in errors)
+    said = f"HTTP status {status}{''.join(f'; {code}: {message}'[:200] for code, message in errors)}"
     if status == 404:
         return NotFoundError(f"the registry {host} does not have {path.removeprefix('/v2/')} ({said})")
     if status in (401, 403):
@@ -119,7 +129,7 @@ def refusal(host: str, method: str, path: str, answer: requests.Response) -> Rep
             f"the registry {host} denies access ({what}: {said})",
             hint=f"Log in with `docker login {host}` or `podman login {host}`; their credentials are used.",
         )
-    return InputError(f"the registry {host} refuses {what}: {said}")
+    return RefusedError(f"the registry {host} refuses {what}: {said}", codes)
 
 
 def read_body(answer: requests.Response, limit: int, what: str) -> bytes:
@@ -141,13 +151,13 @@ def read_body(answer: requests.Response, limit: int, what: str) -> bytes:
     return bytes(body)
 
 
-def _own_words(answer: requests.Response) -> str:
+def _own_errors(answer: requests.Response) -> list[tuple[str, str]]:
     """Codes and messages of the registry's error document (distribution spec, "Error codes"), where there is one."""
     try:
         errors = json.loads(read_body(answer, _ERROR_BYTES, "the error"))["errors"]
-        return "".join(f"; {each['code']}: {each.get('message', '')}"[:200] for each in errors[:3])
+        return [(str(each["code"]), str(each.get("message", ""))) for each in errors[:3]]
     except (RepriseError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
-        return ""
+        return []
 
 
 class _TrustingAdapter(HTTPAdapter):

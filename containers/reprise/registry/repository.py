@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import requests
 
-from reprise.registry.connection import Registry, open_registry, read_body
+from reprise.registry.connection import RefusedError, Registry, open_registry, read_body
 from reprise.registry.manifest import MANIFEST_LIMIT, MANIFEST_TYPES, ReadManifest, read_manifest
 from reprise.registry.reference import Reference
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
+_LINK_CODES = frozenset({"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"})
+_LINK_PAUSES = (0.05, 0.2, 0.5)
+"""Seconds to wait for another push to have written the link of a blob."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,22 @@ class Repository:
         return read_manifest(data, digest, answer.headers.get("Content-Type", "").partition(";")[0].strip())
 
     def put_manifest(self, data: bytes, media_type: str, reference: str) -> requests.Response:
-        """Put a manifest under a tag or its digest; the registry's answer."""
-        headers = {"Content-Type": media_type}
-        return self.registry.ask("PUT", self.path("manifests", reference), (201,), headers=headers, data=data)
+        """Put a manifest under a tag or its digest, whose blobs the registry has; the registry's answer.
+
+        Raises:
+            RefusedError: the registry does not take it, at the last of a few tries where it says that a blob is missing
+                or that a digest is malformed: the `distribution` registry says so too while another push of the same
+                blob rewrites its link.
+        """
+        address, headers = self.path("manifests", reference), {"Content-Type": media_type}
+        for seconds in _LINK_PAUSES:
+            try:
+                return self.registry.ask("PUT", address, (201,), headers=headers, data=data)
+            except RefusedError as error:
+                if not _LINK_CODES.intersection(error.codes):
+                    raise
+                time.sleep(seconds)
+        return self.registry.ask("PUT", address, (201,), headers=headers, data=data)
 
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether the registry has a blob, by a HEAD request.
