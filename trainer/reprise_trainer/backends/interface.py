@@ -113,7 +113,8 @@ class Backend(Protocol):
     version: str
 
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
-        """Set the profile's in-process switches and check that the framework follows them all.
+        """Set the profile's in-process switches and check that the framework follows them all; let the process keep the
+        memory that a step frees.
 
         Raises:
             SystemFailureError: the framework reports something else than the profile asks for.

@@ -18,6 +18,7 @@ from jax import Array
 from numpy.typing import NDArray
 
 from reprise_trainer.backends import jax_switches
+from reprise_trainer.backends.freed_memory import keep_freed_memory
 from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
 from reprise_trainer.backends.jax_models import BuiltInProgram
 from reprise_trainer.backends.jax_own import OwnProgram
@@ -45,6 +46,7 @@ class JaxBackend:
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
         """See `Backend.prepare`."""
         jax_switches.prepare(switches, threads)
+        keep_freed_memory()
 
     def operations(self, state: TrainingState, fields: Fields, key: ShardKey) -> frozenset[str]:
         """See `Backend.operations`."""
@@ -86,8 +88,7 @@ class JaxBackend:
 
     def gradient_sums(self, sums: JaxSums) -> dict[str, int]:
         """See `Backend.gradient_sums`."""
-        bits = np.asarray(sums.gradient).view(np.int32)
-        return {each.name: int(bits[each.start : each.stop].sum(dtype=np.int64)) for each in self._layout.places}
+        return self._layout.bit_sums(np.asarray(sums.gradient))
 
     def sums_tensors(self, sums: JaxSums) -> dict[str, NDArray[Any]]:
         """See `Backend.sums_tensors`."""

@@ -73,9 +73,8 @@ def compiled_gradient(layout: Layout, loss: Callable[..., tuple[Array, Any]]) ->
 
 def _laid_out(layout: Layout, values: Values) -> Array:
     parts: list[Array] = []
-    stops = [place.start for place in layout.places[1:]] + [layout.size]
-    for place, stop in zip(layout.places, stops, strict=True):
+    for place, gap in zip(layout.places, layout.gaps, strict=True):
         parts.append(values[place.name].reshape(-1))
-        if stop > place.stop:
-            parts.append(jnp.zeros(stop - place.stop, jnp.float32))
+        if gap:
+            parts.append(jnp.zeros(gap, jnp.float32))
     return jnp.concatenate(parts)

@@ -17,7 +17,7 @@ from jax import Array, lax
 
 from reprise_trainer.backends.interface import Recipe
 from reprise_trainer.backends.state_tensors import TrainingState
-from reprise_trainer.backends.update import ROW, Numbers, Rounded, averaged, clip_factor, numbers_of, update
+from reprise_trainer.backends.update import ROW, Arithmetic, Numbers, averaged, clip_factor, numbers_of, update
 
 _ZERO = np.int32(0)
 
@@ -39,21 +39,26 @@ class _Once:
         return self._kept(self.array * _plain(other))
 
     def __truediv__(self, other: Any) -> _Once:
-        return self._kept(self.array / _plain(other))
+        if isinstance(other, _Once):
+            return self._kept(self.array / other.array)
+        # A number is spread out so that no two elements are known to have the same divisor.
+        hidden = _bits(self.array) & self.zero
+        return self._kept(self.array / _floats(_bits(jnp.full_like(self.array, other)) ^ hidden))
 
     def sqrt(self) -> _Once:
         return self._kept(jnp.sqrt(self.array))
-
-    def divided(self, number: Array) -> _Once:
-        """The quotient by one number, spread out so that no two elements are known to have the same divisor."""
-        hidden = _bits(self.array) & self.zero
-        return self._kept(self.array / _floats(_bits(jnp.full_like(self.array, number)) ^ hidden))
 
     def _kept(self, array: Array) -> _Once:
         return _Once(_floats(_bits(array) ^ self.zero), self.zero)
 
 
-_ROUNDED = Rounded(sqrt=_Once.sqrt, divide=_Once.divided)
+_ARITHMETIC = Arithmetic(
+    add=lambda a, b, out: a + b,
+    subtract=lambda a, b, out: a - b,
+    multiply=lambda a, b, out: a * b,
+    divide=lambda a, b, out: a / b,
+    sqrt=lambda a, out: a.sqrt(),
+)
 
 
 def next_state(state: TrainingState, gradient: Array, weight: float, recipe: Recipe, rate: float) -> TrainingState:
@@ -90,16 +95,17 @@ def _one_step(
 ) -> tuple[Array, dict[str, Array], Array | None]:
     once = partial(_Once, zero=zero)
     weight, factor = scale
-    mean = once(gradient).divided(weight) * factor
+    mean = once(gradient) / weight * factor
     moments = {name: once(vector) for name, vector in old[1].items()}
-    model, new = update(numbers, once(old[0]), mean, moments, _ROUNDED)
-    average = None if old[2] is None else averaged(once(old[2]), model, *kept).array
+    nowhere = dict.fromkeys(("model", *moments))
+    model, new = update(_ARITHMETIC, numbers, once(old[0]), mean, moments, nowhere, None)
+    average = None if old[2] is None else averaged(_ARITHMETIC, once(old[2]), model, kept[0], kept[1], None, None).array
     return model.array, {name: vector.array for name, vector in new.items()}, average
 
 
 def _squared_length(gradient: Array, weight: Array, zero: Array) -> Array:
     """See `torch_update.squared_length`; of the gradient over its weight."""
-    mean = _Once(gradient, zero).divided(weight)
+    mean = _Once(gradient, zero) / weight
     squares = (mean * mean).array
     rows = jnp.pad(squares, (0, -len(squares) % ROW)).reshape(-1, ROW)
     while len(rows) > 1:

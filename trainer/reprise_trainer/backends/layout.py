@@ -40,6 +40,12 @@ class Layout:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         return {place.name: place.shape for place in self.places}
 
+    @property
+    def gaps(self) -> list[int]:
+        """How many elements lie between each place's last and the next one's first, or the vector's end."""
+        nexts = [*(place.start for place in self.places[1:]), self.size]
+        return [start - place.stop for place, start in zip(self.places, nexts, strict=True)]
+
     def pack(self, values: Mapping[str, NDArray[Any]]) -> NDArray[np.float32]:
         """The vector that holds `values` (parameter name → array of its shape); new memory."""
         vector = np.zeros(self.size, np.float32)
@@ -50,6 +56,15 @@ class Layout:
     def views(self, vector: Any) -> dict[str, Any]:
         """Parameter name → its part of `vector` (any framework's), in its shape."""
         return {place.name: vector[place.start : place.stop].reshape(place.shape) for place in self.places}
+
+    def bit_sums(self, vector: NDArray[np.float32]) -> dict[str, int]:
+        """Parameter name → the sum of its elements' bits in `vector`, read as int32: whatever order it is added in, it
+        is the same number."""
+        filled = [place for place in self.places if place.stop > place.start]
+        bits = vector.view(np.int32)
+        sums = np.add.reduceat(bits, [place.start for place in filled], dtype=np.int64).tolist()  # a gap adds 0
+        found = dict(zip((place.name for place in filled), sums, strict=True))
+        return {place.name: found.get(place.name, 0) for place in self.places}
 
 
 def layout_of(shapes: Mapping[str, tuple[int, ...]]) -> Layout:

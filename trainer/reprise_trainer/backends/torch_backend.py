@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from reprise_trainer.backends import torch_switches
+from reprise_trainer.backends.freed_memory import keep_freed_memory
 from reprise_trainer.backends.interface import Loss, Predictions, Recipe, ShardKey, Tensors
 from reprise_trainer.backends.models import Model, Own
 from reprise_trainer.backends.state_tensors import TrainingState, from_tensors, moments_of, to_tensors
@@ -46,10 +47,12 @@ class TorchBackend:
         self._program = OwnProgram(model) if isinstance(model, Own) else BuiltInProgram(model, recipe.precision)
         self._recipe = recipe
         self._layout = self._program.layout
+        self._gaps = [torch.zeros(gap) for gap in self._layout.gaps]
 
     def prepare(self, switches: Mapping[str, str], threads: int) -> None:
         """See `Backend.prepare`."""
         torch_switches.prepare(switches, threads)
+        keep_freed_memory()
 
     def operations(self, state: TrainingState, fields: Fields, key: ShardKey) -> frozenset[str]:
         """See `Backend.operations`."""
@@ -76,9 +79,8 @@ class TorchBackend:
     def shard_sums(self, state: TrainingState, fields: Fields, key: ShardKey) -> TorchSums:
         """See `Backend.shard_sums`."""
         done = self._program.shard(self._layout.views(state.model), state.buffers, fields, key)
-        gradient = torch.zeros_like(state.model)
-        for place, found in zip(self._layout.places, done.gradients, strict=True):
-            gradient[place.start : place.stop].view(place.shape).copy_(found)
+        pieces = zip((found.reshape(-1) for found in done.gradients), self._gaps, strict=True)
+        gradient = torch.cat([each for piece in pieces for each in piece])
         return TorchSums(done.loss, done.weight, gradient, done.buffers)
 
     def add(self, left: TorchSums, right: TorchSums) -> TorchSums:
@@ -93,9 +95,7 @@ class TorchBackend:
 
     def gradient_sums(self, sums: TorchSums) -> dict[str, int]:
         """See `Backend.gradient_sums`."""
-        bits = sums.gradient.view(torch.int32)
-        totals = [bits[place.start : place.stop].sum(dtype=torch.int64) for place in self._layout.places]
-        return dict(zip(self._layout.shapes, torch.stack(totals).tolist(), strict=True))
+        return self._layout.bit_sums(sums.gradient.numpy())
 
     def sums_tensors(self, sums: TorchSums) -> dict[str, NDArray[Any]]:
         """See `Backend.sums_tensors`."""

@@ -16,16 +16,19 @@ from torch import Tensor
 
 from reprise_trainer.backends.interface import Recipe
 from reprise_trainer.backends.state_tensors import TrainingState
-from reprise_trainer.backends.update import ROW, Rounded, averaged, clip_factor, numbers_of, update
+from reprise_trainer.backends.update import ROW, Arithmetic, averaged, clip_factor, numbers_of, update
 
+_NUMPY = Arithmetic(np.add, np.subtract, np.multiply, np.divide, np.sqrt)
+"""On a CPU: each operation is the processor's own there, without a detour through a vector library (PyTorch's float32
+square root takes one that does not round exactly and differs between makers), and takes half the time to call."""
 
-def _root(x: Any) -> Any:
-    """The square root, exactly rounded. PyTorch's float32 one on a CPU goes through a vector library that does not
-    round exactly and differs between makers; NumPy's is the processor's own instruction."""
-    return np.sqrt(x, out=x) if isinstance(x, np.ndarray) else x.double().sqrt_().float()
-
-
-_ROUNDED = Rounded(sqrt=_root, divide=lambda x, number: x / number)
+_TORCH = Arithmetic(
+    add=lambda a, b, out: torch.add(a, b, out=out),
+    subtract=lambda a, b, out: torch.sub(a, b, out=out),
+    multiply=lambda a, b, out: torch.mul(a, b, out=out),
+    divide=lambda a, b, out: torch.div(a, b, out=out),
+    sqrt=lambda a, out: out.copy_(a.double().sqrt_()),
+)
 
 CHUNK = 1 << 15
 """Elements that are updated together: a chunk's temporaries (128 KiB each) stay in the cache."""
@@ -87,32 +90,32 @@ def next_state(state: TrainingState, gradient: Tensor, weight: float, recipe: Re
         moments={name: torch.empty_like(vector) for name, vector in state.moments.items()},
         average=None if state.average is None else torch.empty_like(state.average),
     )
+    at = _NUMPY if gradient.device.type == "cpu" else _TORCH
+    olds, news = _vectors(state), _vectors(new)
+    slopes, spares = _as_array(gradient), _as_array(torch.empty((2, CHUNK), device=gradient.device))
     with subnormals_are_zero(), np.errstate(all="ignore"):  # what is not finite is found where it is read
-        for old, now, slope in zip(_chunks(state), _chunks(new), _parts(gradient), strict=True):
-            change = slope / weight
+        for start in range(0, len(slopes), CHUNK):
+            part = slice(start, start + CHUNK)
+            old = {name: vector[part] for name, vector in olds.items()}
+            now = {name: vector[part] for name, vector in news.items()}
+            slope = slopes[part]
+            mean, spare = (each[: len(slope)] for each in spares)
+            mean = at.divide(slope, weight, mean)
             if factor != 1.0:
-                change *= factor
-            now["model"][:], moments = update(numbers, old["model"], change, old, _ROUNDED)
-            for name, vector in moments.items():
-                now[name][:] = vector
+                mean = at.multiply(mean, factor, mean)
+            update(at, numbers, old["model"], mean, old, now, spare)
             if recipe.ema_decay is not None:
-                now["ema"][:] = averaged(old["ema"], now["model"], recipe.ema_decay, 1.0 - recipe.ema_decay)
+                averaged(at, old["ema"], now["model"], recipe.ema_decay, 1.0 - recipe.ema_decay, now["ema"], spare)
     return new
 
 
-def _chunks(state: TrainingState) -> Iterator[dict[str, Any]]:
-    """The state's vectors side by side, a chunk at a time: `model`, `ema` and the moments by name."""
+def _vectors(state: TrainingState) -> dict[str, Any]:
+    """The state's vectors: `model`, `ema` where there is one, and the moments by name; on the CPU as NumPy arrays."""
     vectors = {"model": state.model, **state.moments}
     if state.average is not None:
         vectors["ema"] = state.average
-    return (
-        dict(zip(vectors, parts, strict=True))
-        for parts in zip(*(_parts(each) for each in vectors.values()), strict=True)
-    )
+    return {name: _as_array(vector) for name, vector in vectors.items()}
 
 
-def _parts(vector: Tensor) -> list[Any]:
-    """Chunks of a vector that share its memory. On the CPU as NumPy arrays: each operation is the processor's own
-    there, without a detour through a vector library, and takes half the time to call."""
-    parts = vector.split(CHUNK)
-    return [part.numpy() for part in parts] if vector.device.type == "cpu" else list(parts)
+def _as_array(tensor: Tensor) -> Any:
+    return tensor.numpy() if tensor.device.type == "cpu" else tensor

@@ -16,19 +16,25 @@ from typing import Any, NamedTuple
 from reprise_trainer.backends.interface import AdamW, Optimizer, Sgd
 
 Array = Any
-"""A framework's float32 vector: it has + - * / with its kind, and + - * with numbers, each rounded once."""
+"""A framework's float32 vector, or None for the place of a result in a framework that never writes in place."""
 
 ROW = 1 << 15
 """Elements of a row in `squared_length`; also how many PyTorch computes without handing any to another thread."""
 
 
 @dataclass(frozen=True, slots=True)
-class Rounded:
-    """What a framework's operators leave open: `sqrt` of an array and `divide` of an array by a number, each rounded
-    once and exactly."""
+class Arithmetic:
+    """A framework's operations on its vectors, each rounded once and exactly.
 
-    sqrt: Callable[[Array], Array]
-    divide: Callable[[Array, Any], Array]
+    Each takes its arguments, of which the second may be a number, and the vector that the result goes to; what counts
+    is what it returns.
+    """
+
+    add: Callable[[Array, Any, Array], Array]
+    subtract: Callable[[Array, Any, Array], Array]
+    multiply: Callable[[Array, Any, Array], Array]
+    divide: Callable[[Array, Any, Array], Array]
+    sqrt: Callable[[Array, Array], Array]
 
 
 class SgdNumbers(NamedTuple):
@@ -68,42 +74,50 @@ def numbers_of(optimizer: Optimizer, rate: float, step: int) -> Numbers:
 
 
 def update(
-    numbers: Numbers, value: Array, gradient: Array, old: Mapping[str, Array], rounded: Rounded
+    at: Arithmetic,
+    numbers: Numbers,
+    value: Array,
+    gradient: Array,
+    old: Mapping[str, Array],
+    new: Mapping[str, Array],
+    spare: Array,
 ) -> tuple[Array, dict[str, Array]]:
-    """New values and moments. Results that nobody else has are changed in place, where a framework can.
+    """New values and moments.
 
     Args:
+        at: the framework's arithmetic.
         numbers: of this step; numbers of the framework, or Python's.
-        value, gradient: of the same shape; the gradient is that of the mean loss.
+        value, gradient: of the same shape; the gradient is that of the mean loss, and is written over.
         old: moment → vector, before the step.
-        rounded: the framework's own way to a square root and a quotient.
+        new: moment → vector that it goes to, and `model` → that of the values.
+        spare: a vector to write over.
     """
     match numbers:
         case SgdNumbers(momentum, decay, rate):
-            velocity = old["velocity"] * momentum
-            velocity += gradient
-            velocity += value * decay
-            return value - velocity * rate, {"velocity": velocity}
+            velocity = at.multiply(old["velocity"], momentum, new["velocity"])
+            velocity = at.add(velocity, gradient, velocity)
+            velocity = at.add(velocity, at.multiply(value, decay, spare), velocity)
+            return at.subtract(value, at.multiply(velocity, rate, spare), new["model"]), {"velocity": velocity}
         case AdamWNumbers(beta1, rest1, beta2, rest2, correction1, correction2, epsilon, shrink, rate):
-            mean = old["mean"] * beta1
-            mean += gradient * rest1
-            part = gradient * gradient
-            part *= rest2
-            square = old["square"] * beta2
-            square += part
-            root = rounded.sqrt(rounded.divide(square, correction2))
-            root += epsilon
-            change = rounded.divide(mean, correction1)
-            change /= root
-            change *= rate
-            result = value - value * shrink
-            result -= change
-            return result, {"mean": mean, "square": square}
+            mean = at.multiply(old["mean"], beta1, new["mean"])
+            mean = at.add(mean, at.multiply(gradient, rest1, spare), mean)
+            part = at.multiply(gradient, gradient, spare)
+            part = at.multiply(part, rest2, part)
+            square = at.multiply(old["square"], beta2, new["square"])
+            square = at.add(square, part, square)
+            root = at.divide(square, correction2, spare)
+            root = at.sqrt(root, root)
+            root = at.add(root, epsilon, root)
+            change = at.divide(mean, correction1, gradient)
+            change = at.divide(change, root, change)
+            change = at.multiply(change, rate, change)
+            result = at.subtract(value, at.multiply(value, shrink, spare), new["model"])
+            return at.subtract(result, change, result), {"mean": mean, "square": square}
 
 
-def averaged(average: Array, value: Array, kept: Any, rest: Any) -> Array:
-    """The moving average of the weights one step later: `kept` of the old one, `rest` of the new value."""
-    return average * kept + value * rest
+def averaged(at: Arithmetic, average: Array, value: Array, kept: Any, rest: Any, new: Array, spare: Array) -> Array:
+    """The moving average of the weights one step later, in `new`: `kept` of the old one, `rest` of the new value."""
+    return at.add(at.multiply(average, kept, new), at.multiply(value, rest, spare), new)
 
 
 def clip_factor(squared_length: float, limit: float) -> float:
