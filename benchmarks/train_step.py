@@ -2,8 +2,8 @@
 
 Two models: the character GPT of nanoGPT's CPU setting (4 layers, 4 heads, 128 wide, 64 characters, batch 12) and a
 CNN (convolutions of 32 and 64, 128 wide, batch 64), in profile `x86-64-v3` with one thread and one logical shard. The
-peers have the same model code, switches, thread and AdamW. All of a framework run in one process and take turns by
-blocks of steps, so that whatever else the machine does hits each alike; medians of the blocks' times count. Ours does
+peers have the same model code, switches, thread and AdamW. Each contender is a process, and they take turns by blocks
+of steps, so that whatever else the machine does hits each alike; medians of the blocks' times count. Ours does
 everything that it does in a run: batches from a snapshot, gradient sums, ledger lines.
 
 A third column is the price of four logical shards on one worker; `apparatus` is the share of a step that batch, sums
@@ -16,16 +16,18 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import json
 import os
 import random
 import shutil
+import statistics
 import string
 import struct
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
+from subprocess import DEVNULL, PIPE
 
 import reprise_trainer
 from reprise.environments import load_lock
@@ -41,6 +43,10 @@ from reprise_trainer.numerics.profiles import PROFILES
 SHA256 = "0" * 64
 IMAGES = {"train": 4096, "test": 64}
 PEER = Path(__file__).parent / "peers" / "train_step_peer.py"
+OURS = ("ours", "ours-4-shards", "apparatus")
+PEERS = {"torch": ("torch-loop", "lightning"), "jax": ("jax-loop",)}
+WARMING = 2
+"""Turns that do not count."""
 
 
 def main() -> None:
@@ -75,8 +81,7 @@ def report(framework: str, model: str, found: dict[str, float]) -> list[str]:
             print(f"{model} {name}: {1 / seconds:.2f} steps/s ({seconds * 1000:.2f} ms)")
     print(f"{model} {framework}: apparatus {found['apparatus'] / found['ours']:.1%} of a step")
     print(f"{model} {framework}: four shards at {found['ours'] / found['ours-4-shards']:.2f} of one's steps/s")
-    peers = [name for name in found if name not in ("ours", "ours-4-shards", "apparatus")]
-    return [f"{name}-{model} {found[name] / found['ours']:.3f}" for name in peers]
+    return [f"{name}-{model} {found[name] / found['ours']:.3f}" for name in PEERS[framework]]
 
 
 def measure(
@@ -85,10 +90,22 @@ def measure(
     """Contender → median seconds a step."""
     source = str(Path(reprise_trainer.__file__).parents[1])
     environment = {**os.environ, **PROFILES["x86-64-v3"].switches(1), "PYTHONPATH": source}
-    command = [python, PEER, framework, model, snapshot, digest, str(asked.blocks), str(asked.steps), asked.clock]
-    process = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
-    found: dict[str, float] = json.loads(process.stdout.splitlines()[-1])
-    return found
+    times: dict[str, list[float]] = {name: [] for name in (*OURS, *PEERS[framework])}
+    with ExitStack() as started:
+        processes = {}
+        for name in times:
+            command = [python, PEER, framework, model, snapshot, digest, name, asked.clock]
+            process = subprocess.Popen(command, env=environment, stdin=PIPE, stdout=PIPE, stderr=DEVNULL, text=True)
+            processes[name] = started.enter_context(process)
+        for turn in range(WARMING + asked.blocks):
+            for name, process in processes.items():
+                print(asked.steps, file=process.stdin, flush=True)
+                seconds = float(process.stdout.readline()) / asked.steps
+                if turn >= WARMING:
+                    times[name].append(seconds)
+        for process in processes.values():
+            process.stdin.close()
+    return {name: statistics.median(seconds) for name, seconds in times.items()}
 
 
 def peers(project: Project, store: Store) -> Path:

@@ -1,13 +1,13 @@
-"""One framework's contenders, taking turns: FRAMEWORK MODEL SNAPSHOT DIGEST BLOCKS STEPS CLOCK. Prints JSON.
+"""One contender of `train_step.py`: FRAMEWORK MODEL SNAPSHOT DIGEST CONTENDER CLOCK.
 
-The peers' loops are what one writes by hand: a batch drawn from the same arrays, the same model, the framework's AdamW.
+Takes a number of steps a line from its input, and prints the seconds that they took. A process for each: what one
+leaves in memory is no help to another. The peers' loops are what one writes by hand: a batch drawn from the same
+arrays, the same model, the framework's AdamW.
 """
 
 from __future__ import annotations
 
 import itertools
-import json
-import statistics
 import sys
 import tempfile
 import time
@@ -40,26 +40,29 @@ Turn = Callable[[int], None]
 
 
 def main() -> None:
-    framework, name, folder, digest, blocks, count, clock_name = sys.argv[1:]
-    clock = CLOCKS[clock_name]
+    framework, name, folder, digest, contender, clock_name = sys.argv[1:]
     source = open_snapshot(Path(folder), expected=digest)
     model, batch_size = MODELS[name]
     with tempfile.TemporaryDirectory() as output:
-        one, apparatus = ours(framework, model, source, batch_size, 1, Path(output) / "one")
-        four, _ = ours(framework, model, source, batch_size, 4, Path(output) / "four")
-        turns = {"ours": one, "apparatus": apparatus, "ours-4-shards": four}
-        if framework == "torch":
-            from train_step_torch import plain_loop, under_lightning
+        match framework, contender:
+            case _, "ours" | "ours-4-shards" | "apparatus":
+                shards = 4 if contender == "ours-4-shards" else 1
+                turn, apparatus = ours(framework, model, source, batch_size, shards, Path(output) / "run")
+                turn(1)
+                turn = apparatus if contender == "apparatus" else turn
+            case "torch", "lightning":
+                from train_step_torch import under_lightning
 
-            turns |= {"torch-loop": plain_loop(name, arrays(source), batch_size)}
-            times = under_lightning(turns, name, arrays(source), batch_size, int(blocks), int(count), clock)
-        else:
-            from train_step_jax import plain_loop
+                return under_lightning(name, arrays(source), batch_size, CLOCKS[clock_name])
+            case "torch", "torch-loop":
+                from train_step_torch import plain_loop
 
-            turns |= {"jax-loop": plain_loop(name, arrays(source), batch_size)}
-            times = taking_turns(turns, int(blocks), int(count), clock)
-    found = {each: statistics.median(seconds[2:]) for each, seconds in times.items()}
-    print(json.dumps(found))
+                turn = plain_loop(name, arrays(source), batch_size)
+            case "jax", "jax-loop":
+                from train_step_jax import plain_loop
+
+                turn = plain_loop(name, arrays(source), batch_size)
+        take_turns(turn, CLOCKS[clock_name])
 
 
 def arrays(source: OpenSnapshot) -> dict[str, Any]:
@@ -69,15 +72,12 @@ def arrays(source: OpenSnapshot) -> dict[str, Any]:
     return {name: np.array(column.take(np.arange(records))) for name, column in columns.items()}
 
 
-def taking_turns(turns: dict[str, Turn], blocks: int, count: int, clock: Clock) -> dict[str, list[float]]:
-    """Contender → seconds a step of each of its turns."""
-    times: dict[str, list[float]] = {name: [] for name in turns}
-    for _ in range(blocks + 2):  # the first two warm up
-        for name, turn in turns.items():
-            start = clock()
-            turn(count)
-            times[name].append((clock() - start) / count)
-    return times
+def take_turns(turn: Turn, clock: Clock) -> None:
+    """Answer each line of the input."""
+    for line in sys.stdin:
+        start = clock()
+        turn(int(line))
+        print(clock() - start, flush=True)
 
 
 def ours(

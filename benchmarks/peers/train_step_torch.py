@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -94,47 +96,40 @@ class Module(lightning.LightningModule):
         return torch.optim.AdamW(self.parameters(), **OPTIMIZER)
 
 
-class Interleaved(lightning.Callback):
-    """After each block of Lightning's steps, lets the others take their turns, outside of Lightning's time."""
+class TakingTurns(lightning.Callback):
+    """Lightning's steps by the lines of the input, as `take_turns`; the wait for a line is outside of their time."""
 
-    def __init__(self, turns: Mapping[str, Turn], count: int, clock: Callable[[], float]) -> None:
-        self.turns, self.count, self.clock = turns, count, clock
-        self.times: dict[str, list[float]] = {name: [] for name in ("lightning", *turns)}
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self.clock, self.left, self.start = clock, 0, 0.0
+
+    def on_train_start(self, trainer: Any, module: Any) -> None:
+        self.begin(trainer)
+
+    def begin(self, trainer: Any) -> None:
+        line = sys.stdin.readline()
+        self.left, trainer.should_stop = int(line or 0), not line
         self.start = self.clock()
 
     def on_train_batch_end(self, trainer: Any, module: Any, outputs: Any, batch: Any, index: int) -> None:
-        if (trainer.global_step) % self.count:
+        self.left -= 1
+        if self.left > 0 or trainer.should_stop:
             return
-        self.times["lightning"].append((self.clock() - self.start) / self.count)
-        for name, turn in self.turns.items():
-            start = self.clock()
-            with torch.enable_grad():
-                turn(self.count)
-            self.times[name].append((self.clock() - start) / self.count)
-        self.start = self.clock()
+        print(self.clock() - self.start, file=sys.__stdout__, flush=True)
+        self.begin(trainer)
 
 
-def under_lightning(
-    turns: Mapping[str, Turn],
-    name: str,
-    arrays: Mapping[str, Any],
-    batch_size: int,
-    blocks: int,
-    count: int,
-    clock: Callable[[], float],
-) -> dict[str, list[float]]:
-    """Contender → seconds a step of each of its turns, Lightning's too."""
-    callback = Interleaved(turns, count, clock)
+def under_lightning(name: str, arrays: Mapping[str, Any], batch_size: int, clock: Callable[[], float]) -> None:
+    """Lightning's Trainer with all off that a plain loop does not have."""
     trainer = lightning.Trainer(
         accelerator="cpu",
-        max_steps=(blocks + 2) * count,
+        max_steps=-1,
         max_epochs=-1,
         logger=False,
         enable_checkpointing=False,
         enable_progress_bar=False,
         enable_model_summary=False,
-        callbacks=[callback],
+        callbacks=[TakingTurns(clock)],
     )
     loader = DataLoader(TensorDataset(*fields(arrays)), batch_size=batch_size, shuffle=True, drop_last=True)
-    trainer.fit(Module(name), loader)
-    return callback.times
+    with contextlib.redirect_stdout(sys.stderr):
+        trainer.fit(Module(name), loader)
