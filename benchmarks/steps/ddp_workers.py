@@ -6,7 +6,9 @@ import hashlib
 import json
 import statistics
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 from text_batches import BATCH, BLOCK, HEADS, LAYERS, RATE, VOCABULARY, WIDTH, TextBatches
 
@@ -17,7 +19,8 @@ WARM_UP = 10
 
 def main() -> None:
     workers, count = int(sys.argv[1]), int(sys.argv[2])
-    with crew(workers) as group:
+    with tempfile.TemporaryDirectory() as folder, crew(workers) as group:
+        meeting = Path(folder) / "meeting"
         import torch
         import torch.distributed as dist
         from plain_gpt import PlainGpt
@@ -26,8 +29,7 @@ def main() -> None:
 
         torch.set_num_threads(1)
         torch.manual_seed(1)
-        address = f"tcp://{group.host or '127.0.0.1'}:{group.port or 29511}"
-        dist.init_process_group("gloo", init_method=address, rank=group.rank, world_size=workers)
+        dist.init_process_group("gloo", init_method=f"file://{meeting}", rank=group.rank, world_size=workers)
         model = DistributedDataParallel(PlainGpt(VOCABULARY, BLOCK, LAYERS, HEADS, WIDTH))
         optimizer = torch.optim.AdamW(model.parameters(), RATE, weight_decay=0.01, fused=True)
 

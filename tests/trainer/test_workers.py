@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -75,7 +76,7 @@ def test_a_signal_to_any_worker_stops_them_all_after_the_same_step(runs: Runs, t
     assert files_that_count(output) == files_that_count(runs.first)
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.long)])
+@pytest.mark.parametrize("workers", [2, 4])
 def test_jax_gives_the_same_bytes_by_any_number_of_workers(
     workers: int, snapshot: OpenSnapshot, tmp_path: Path
 ) -> None:
@@ -85,7 +86,34 @@ def test_jax_gives_the_same_bytes_by_any_number_of_workers(
     assert files_that_count(tmp_path / "several") == files_that_count(tmp_path / "one")
 
 
-@pytest.mark.long
+def test_by_jax_distributed_it_is_the_same_run(snapshot: OpenSnapshot, tmp_path: Path) -> None:
+    port, argv = free_port(), command(config("jax"), snapshot, tmp_path / "two")
+    slurm = {"SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    both = [
+        subprocess.Popen(
+            argv,
+            env={**environment(), **slurm, "SLURM_PROCID": str(rank)},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for rank in range(2)
+    ]
+    together = result(both[0])
+    _, error = both[1].communicate(timeout=60)
+    assert both[1].returncode == 0, error
+    alone = result(start(config("jax"), snapshot, tmp_path / "one"))
+    assert {**together, "workers": 0} == {**alone, "workers": 0}
+    assert files_that_count(tmp_path / "two") == files_that_count(tmp_path / "one")
+
+
+def free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
 def test_jax_goes_on_with_another_number_of_workers(snapshot: OpenSnapshot, tmp_path: Path) -> None:
     text = config("jax")
     stopped = start(text, snapshot, tmp_path / "four", "4")

@@ -10,7 +10,6 @@ from __future__ import annotations
 import ctypes
 import os
 import signal
-import socket
 import sys
 import threading
 import time
@@ -19,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from reprise_trainer.errors import RepriseError, StoppedError, SystemFailureError, UnavailableError
+from reprise_trainer.training.workers.desk import Desks
 from reprise_trainer.training.workers.group import SINGLE, Group
 
 END_SECONDS = 15.0
@@ -35,12 +35,15 @@ def crew(workers: int) -> Iterator[Group]:
 
     Raises:
         UnavailableError: another worker died.
-        SystemFailureError: there are no more processes or ports to be had.
+        SystemFailureError: there are no more processes or files to be had.
     """
     if workers == 1:
         yield SINGLE
         return
-    port, children = _free_port(), {}
+    try:
+        desks, children = Desks(workers), {}
+    except OSError as error:
+        raise SystemFailureError(f"{workers} workers can't share memory: {error.strerror}") from error
     for rank in range(1, workers):
         try:
             pid = os.fork()
@@ -49,11 +52,11 @@ def crew(workers: int) -> Iterator[Group]:
         if pid == 0:
             _die_with_parent()
             with _ending(rank):
-                yield Group(rank, workers, workers, "127.0.0.1", port)
+                yield Group(rank, workers, workers, desk=desks.take(rank))
         children[pid] = rank
     watch = _Watch(children)
     try:
-        yield Group(0, workers, workers, "127.0.0.1", port)
+        yield Group(0, workers, workers, desk=desks.take(0))
     except StoppedError:
         watch.join()  # they were asked to stop too
         raise
@@ -154,14 +157,3 @@ def _die_with_parent() -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:
         os._exit(1)
-
-
-def _free_port() -> int:
-    """A port of the loopback interface that nobody listens on now."""
-    try:
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            port: int = found.getsockname()[1]
-            return port
-    except OSError as error:
-        raise SystemFailureError(f"workers can't meet on the loopback interface: {error.strerror}") from error

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reprise_trainer.errors import InputError
+from reprise_trainer.training.workers.desk import Desk
 
 _NAMES = (
     ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"),  # torchrun(1): "Environment Variables"
@@ -23,7 +24,7 @@ class Group:
     """This worker's number `rank` of `size`, how many of them are on this host, and where rank 0 is met.
 
     `served`: a store is served at host and port already (by torchrun); rank 0 serves one else. `attempt` keeps the
-    meetings of one job's restarts apart.
+    meetings of one job's restarts apart. Workers with a `desk` have met: they were forked from each other.
     """
 
     rank: int = 0
@@ -33,6 +34,7 @@ class Group:
     port: int = 0
     served: bool = False
     attempt: str = "0"
+    desk: Desk | None = None
 
 
 SINGLE = Group()
