@@ -74,6 +74,7 @@ def train(
                 "attempts": [[each.why, each.first_step, each.last_step] for each in outcome.attempts],
                 "proof": outcome.proof.status,
                 "reasons": list(outcome.proof.reasons),
+                "machines": [[each.machine, each.operations] for each in outcome.proof.workers],
                 **found,
             }
         )

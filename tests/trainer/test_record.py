@@ -27,7 +27,7 @@ from reprise_trainer.identity.measure import Measurement
 from reprise_trainer.identity.policy import Policy, PolicyKey, write_policy
 from reprise_trainer.identity.start import Identity
 from reprise_trainer.numerics.profiles import PROFILES
-from reprise_trainer.numerics.proof import Proof
+from reprise_trainer.numerics.proof import Proof, WorkerMachine, table_digest
 from reprise_trainer.reporting.report import write_report
 from reprise_trainer.training.loop import Trained
 from reprise_trainer.training.plan import make_plan
@@ -220,7 +220,13 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
         backend="torch",
         backend_version="2.13.0+cpu",
         workers=2,
-        proof=Proof("unproven", ("other bits than the operation table's: exp",), "AMD, x86-64-v3", {"exp": "0" * 16}),
+        proof=Proof(
+            "unproven",
+            ("other bits than the operation table's: exp",),
+            "AMD, x86-64-v3",
+            {"exp": "0" * 16},
+            (WorkerMachine("AMD, x86-64-v3", table_digest({"exp": "0" * 16})),) * 2,
+        ),
         trained=Trained(None, state, ((29, state),)),
         evaluation=evaluation_of(66, 70, 0.25),
         ledger_head="sha256:" + "3" * 64,
@@ -231,6 +237,8 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
     assert described.profile.promise == "withdrawn for this run: other bits than the operation table's: exp"
     assert described.proof is not None
     assert (described.proof.status, described.proof.operations) == ("unproven", {"exp": "0" * 16})
+    assert [each.machine for each in described.proof.workers] == ["AMD, x86-64-v3"] * 2
+    assert described.proof.workers[1].operations == table_digest({"exp": "0" * 16})
     assert (described.lock, described.source, described.environment) == (
         labels["reprise.lock"],
         "",

@@ -195,6 +195,25 @@ def children(pid: int) -> list[int]:
     return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+def test_the_record_has_every_workers_machine(runs: Runs, tmp_path: Path) -> None:
+    alone, several = runs.start(tmp_path / "one"), runs.start(tmp_path / "four", workers=4)
+    assert len(alone.result["machines"]) == 1
+    assert several.result["machines"] == alone.result["machines"] * 4
+
+
+@pytest.mark.parametrize(("backend", "operation"), [("torch", "layer norm"), ("jax", "quick exp")])
+def test_a_worker_whose_machine_computes_otherwise_ends_the_run_before_it_begins(
+    backend: str, operation: str, snapshot: OpenSnapshot, tmp_path: Path
+) -> None:
+    _, runner, *arguments = command(config(backend), snapshot, tmp_path / "out")
+    argv = [sys.executable, str(Path(runner).with_name("tampered_worker.py")), "1", operation, *arguments, "", "2"]
+    ended = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 1, ended.stderr
+    assert "error: the workers' machines don't compute alike: worker 1 (" in ended.stderr
+    assert f"in {operation}\n" in ended.stderr and "Traceback" not in ended.stderr
+    assert not (tmp_path / "out" / "ledger.jsonl").exists() and '"step"' not in ended.stdout
+
+
 @pytest.mark.parametrize("workers", [3, 8])
 def test_workers_that_can_not_share_the_shards_are_told_who_could(workers: int, runs: Runs, tmp_path: Path) -> None:
     ended = runs.start(tmp_path / "out", workers=workers)

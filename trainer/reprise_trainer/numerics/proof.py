@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.numerics.claims import OPEN
 from reprise_trainer.numerics.cpu import machine_class
 from reprise_trainer.numerics.profiles import Profile
@@ -19,15 +20,26 @@ Status = Literal["proved", "unproven", "not reproducible"]
 
 
 @dataclass(frozen=True, slots=True)
+class WorkerMachine:
+    """One worker's machine: the name of its class (empty: none), and the digest of the promised operations' hashes that
+    it computed at the start."""
+
+    machine: str
+    operations: str
+
+
+@dataclass(frozen=True, slots=True)
 class Proof:
     """`status`: "proved" where every operation that was computed has the committed bits, "unproven" where one has not
     or is not in the table, "not reproducible" where the profile promises nothing. `reasons` say why it is not proved,
-    `machine` is the class of this machine (empty: none), `operations` the hashes that were computed at the start."""
+    `machine` is the class of this machine (empty: none), `operations` the hashes that were computed at the start, and
+    `workers` what every worker's machine is, by rank, once they have been compared."""
 
     status: Status
     reasons: tuple[str, ...] = ()
     machine: str = ""
     operations: Mapping[str, str] = field(default_factory=dict)
+    workers: tuple[WorkerMachine, ...] = ()
 
     def line(self) -> str:
         """One line for people."""
@@ -64,11 +76,20 @@ def prove(
             f"nobody has measured {backend} {version} with {threads} threads under profile {profile.name!r} "
             f"on {machine.name}"
         )
-    promised = {name: digest for name, digest in measured.items() if name not in OPEN[backend]}
-    differing = sorted(name for name, digest in promised.items() if expected.get(name) != digest)
+    differing = sorted(name for name, digest in promised(backend, measured).items() if expected.get(name) != digest)
     if differing:
         return proof.weakened(f"other bits than the operation table's: {', '.join(differing)}")
     return proof
+
+
+def promised(backend: str, measured: Mapping[str, str]) -> dict[str, str]:
+    """The hashes of those operations that a profile promises something for."""
+    return {name: digest for name, digest in measured.items() if name not in OPEN[backend]}
+
+
+def table_digest(hashes: Mapping[str, str]) -> str:
+    """The digest of operations' hashes as canonical JSON: equal exactly where each of them is."""
+    return sha256_digest(canonical_json(dict(hashes)))
 
 
 def with_used(proof: Proof, backend: str, used: frozenset[str], table: Table) -> Proof:

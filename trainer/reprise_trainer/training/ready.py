@@ -29,6 +29,7 @@ from reprise_trainer.training.validation import Validating, make_validating
 from reprise_trainer.training.workers.exchange import Exchange, require_equal
 from reprise_trainer.training.workers.group import Group, own_shards
 from reprise_trainer.training.workers.joining import join
+from reprise_trainer.training.workers.machines import compare_machines
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +97,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
         require_pure(stages.preprocess, batches.batch(0).fields)
         batches = PreprocessedBatches(batches, stages.preprocess)
     proof = prove_run(profile, threads, plan, backend, initial, batches)
+    proof = compare_machines(exchange, backend.name, proof)
     emit({"event": "checked", "message": proof.line()})
     side_by_side = available_workers(plan.shards // group.size, threads, group.on_host)
     validating = make_validating(

@@ -25,6 +25,7 @@ from reprise_trainer.training.records.record import (
     RunKey,
     RunRecord,
     StreamFacts,
+    WorkerFacts,
 )
 from reprise_trainer.training.records.resources import machine, peak_memory, process_times
 from reprise_trainer.training.run import Outcome
@@ -117,7 +118,11 @@ def _promise(profile: Profile, proof: Proof) -> str:
 
 def _proof_facts(proof: Proof) -> ProofFacts:
     return ProofFacts(
-        status=proof.status, reasons=proof.reasons, machine=proof.machine, operations=dict(proof.operations)
+        status=proof.status,
+        reasons=proof.reasons,
+        machine=proof.machine,
+        operations=dict(proof.operations),
+        workers=tuple(WorkerFacts(**asdict(each)) for each in proof.workers),
     )
 
 

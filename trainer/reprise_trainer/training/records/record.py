@@ -61,14 +61,23 @@ class ProfileFacts(_Document):
     table: dict[str, dict[str, str]]
 
 
+class WorkerFacts(_Document):
+    """The machine of one worker: its class (empty: none), and the digest of the operations' hashes that it computed."""
+
+    machine: str
+    operations: str = Field(pattern=_DIGEST)
+
+
 class ProofFacts(_Document):
     """Whether the profile's promise holds for this run: "proved", "unproven" with reasons, or "not reproducible"; the
-    class of the machine (empty: none), and the hash of every operation that was computed at the start."""
+    class of the first worker's machine (empty: none), the hash of every operation that it computed at the start, and
+    every worker's machine, by rank: they are equal, or the run would not have begun."""
 
     status: Literal["proved", "unproven", "not reproducible"]
     reasons: tuple[str, ...]
     machine: str
     operations: dict[str, str]
+    workers: tuple[WorkerFacts, ...] = ()  # absent from records of earlier trainers
 
 
 class LedgerFacts(_Document):

@@ -84,6 +84,13 @@ def gather(exchange: Exchange, data: bytes) -> list[bytes]:
     return found
 
 
+def gather_texts(exchange: Exchange, text: bytes) -> list[bytes]:
+    """What each worker gives, by rank, however long each is."""
+    lengths = [int.from_bytes(each, "big") for each in gather(exchange, len(text).to_bytes(8, "big"))]
+    padded = gather(exchange, text.ljust(max(lengths), b"\0"))
+    return [each[:length] for each, length in zip(padded, lengths, strict=True)]
+
+
 def require_equal(exchange: Exchange, data: bytes, what: str) -> None:
     """Raises DoesNotHoldError when the workers' `data` differ; names `what`, and the first worker that differs."""
     found = gather(exchange, data)
