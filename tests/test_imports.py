@@ -89,6 +89,7 @@ TRAINER = {
     "errors": (),
     "durable": ("errors",),
     "redaction": (),
+    "ending": ("errors", "redaction"),
     "entry_point": ("errors",),
     "config": ("entry_point", "errors", "redaction"),
     "identity": ("canonical", "errors"),

@@ -13,7 +13,7 @@ import pytest
 from reprise.engine.launch import LaunchContents
 from reprise.run_folder import held, load_run, make_run_folder
 from reprise_trainer.config.overrides import parse_override
-from reprise_trainer.errors import InputError, NotFoundError
+from reprise_trainer.errors import InputError, NotFoundError, UsageError
 from reprise_trainer.identity.launch import Launch
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "fashion-mnist.toml"
@@ -41,7 +41,7 @@ def test_a_configuration_starts_where_nothing_has_begun(tmp_path: Path) -> None:
         assert load_run(EXAMPLE, (), resume)[1] is None
     with pytest.raises(NotFoundError, match="no run in"):
         load_run(None, (), tmp_path / "new")
-    with pytest.raises(InputError, match="nothing says what to run"):
+    with pytest.raises(UsageError, match="nothing says what to run"):
         load_run(None, (), None)
 
 
@@ -49,7 +49,7 @@ def test_another_configuration_is_not_that_of_the_run(folder: Path) -> None:
     overrides = [parse_override("train.batch_size=32")]
     with pytest.raises(InputError, match="another configuration than that of run run-1"):
         load_run(EXAMPLE, overrides, folder)
-    with pytest.raises(InputError, match="keeps its configuration"):
+    with pytest.raises(UsageError, match="keeps its configuration"):
         load_run(None, overrides, folder)
 
 

@@ -20,7 +20,7 @@ from reprise.run_config import LoadedConfig, load_config
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import storage_error, write_durably
-from reprise_trainer.errors import InputError, NotFoundError
+from reprise_trainer.errors import InputError, NotFoundError, UsageError
 from reprise_trainer.identity.launch import (
     CODE_FILE,
     CONFIG_FILE,
@@ -53,12 +53,13 @@ def load_run(
     Raises:
         NotFoundError: there is no such file, or no run in `resume` and no configuration to start one.
         InputError: the configuration does not fit, or is another than that of the run that has begun.
+        UsageError: neither is named, or there are overrides for a run that goes on.
     """
     if config is None:
         if resume is None:
-            raise InputError("nothing says what to run", hint="Name a configuration, or with --resume a run's folder.")
+            raise UsageError("nothing says what to run", hint="Name a configuration, or with --resume a run's folder.")
         if overrides:
-            raise InputError("a run that goes on keeps its configuration", hint="Leave --set away.")
+            raise UsageError("a run that goes on keeps its configuration", hint="Leave --set away.")
         begun = _require_begun(resume)
         parsed = read_config(begun.config, where=str(begun.folder / CONFIG_FILE))
         return LoadedConfig(begun.config, parsed, begun.code, begun.start), begun

@@ -41,7 +41,7 @@ def test_where_an_image_came_from_goes_along_and_counts_by_a_person_s_word_alone
     assert reprise("bundle", "small", "-o", "small.tar").code == 0
     refused = reprise("load", "small.tar", *there, "--policy", policy)
     assert refused.code == 1 and f"it says that its image came from {pulled}" in refused.err and "--as" in refused.err
-    assert reprise("load", "small.tar", *there, "--as", pulled).code == 65  # nothing is judged, so nothing is said
+    assert reprise("load", "small.tar", *there, "--as", pulled).code == 2  # nothing is judged, so nothing is said
     assert not Store(tmp_path / "there").listed()
     loaded = json.loads(reprise("load", "small.tar", *there, "--policy", policy, "--as", pulled, "--json").out)
     assert (loaded["reference"], loaded["claimed_references"]) == (pulled, [pulled])

@@ -31,6 +31,12 @@ class DoesNotHoldError(RepriseError):
     exit_code = 1
 
 
+class UsageError(RepriseError):
+    """The command line contradicts itself, lacks something, or has what nobody knows (as shells and parsers say it)."""
+
+    exit_code = 2
+
+
 class InputError(RepriseError):
     """A file or argument has the wrong content (EX_DATAERR)."""
 

@@ -45,7 +45,7 @@ def command(
     from reprise.project import Project
     from reprise.registry.archived import archived_places
     from reprise.store import Store
-    from reprise_trainer.errors import InputError
+    from reprise_trainer.errors import UsageError
 
     where = Project.find(project)
     if dry_run:
@@ -53,7 +53,7 @@ def command(
         print_json(plan) if as_json else print_rows((key, str(value)) for key, value in plan.items())
         return
     if archive and not offline:
-        raise InputError("--from names the only place to ask, which --offline asks for", hint="Add --offline.")
+        raise UsageError("--from names the only place to ask, which --offline asks for", hint="Add --offline.")
     opened = Store.open(store)
     with progress() as on_event, archived_places(archive, opened) as places:
         image = build_environment(

@@ -44,14 +44,14 @@ def command(
     from reprise.trust.held_keys import is_held
     from reprise.trust.open_key import open_key
     from reprise.trust.passphrase import new_from_prompt
-    from reprise_trainer.errors import InputError
+    from reprise_trainer.errors import UsageError
 
     if encrypt and change:
-        raise InputError("--encrypt and --change-passphrase exclude each other")
+        raise UsageError("--encrypt and --change-passphrase exclude each other")
     old = passphrase_source(passphrase_fd, passphrase_command)
     if key is not None and is_held(key):
         if encrypt or change:
-            raise InputError(f"--encrypt and --change-passphrase are for a key in a file; {key} is held elsewhere")
+            raise UsageError(f"--encrypt and --change-passphrase are for a key in a file; {key} is held elsewhere")
         _show(open_key(key, old).public_key(), {"held": key}, as_json)
         return
     path = Path(key) if key else keys.home() / keys.KEY_FILE

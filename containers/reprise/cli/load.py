@@ -52,14 +52,14 @@ def command(
     from reprise.registry.reference import parse_reference
     from reprise.store import Store
     from reprise.trust.policy_file import load_policy, save_new_policy
-    from reprise_trainer.errors import InputError, NotFoundError
+    from reprise_trainer.errors import NotFoundError, UsageError
     from reprise_trainer.identity.bundle import key_hint
     from reprise_trainer.identity.policy import Policy
 
     rules = load_policy(policy) if policy else None
     word = parse_reference(reference) if reference else None
     if word and rules is None:
-        raise InputError("--as names what a policy judges; without --policy nothing is judged, and nothing remembered")
+        raise UsageError("--as names what a policy judges; without --policy nothing is judged, and nothing remembered")
     opened = Store.open(store)
     with progress() as on_event:
         if rules is not None:

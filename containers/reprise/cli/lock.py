@@ -48,9 +48,10 @@ def command(
     from reprise.lock.write import propose_lock, write_lock
     from reprise.project import Project
     from reprise.store import Store
+    from reprise_trainer.errors import UsageError
 
     if check and (update or dry_run or accept_md5):
-        raise typer.BadParameter("--check solves nothing: leave --update, --dry-run and --accept-md5 out")
+        raise UsageError("--check solves nothing: leave --update, --dry-run and --accept-md5 out")
     where = Project.find(project)
     file = where.environment_file(environment)
     if export:
@@ -85,7 +86,7 @@ def _report(document: dict[str, object], problems: list[str], as_json: bool) -> 
 
 
 def _count(problems: list[str]) -> str:
-    return f"{len(problems)} problems" if problems else "strict and up to date"
+    return f"{len(problems)} problem{'s' * (len(problems) > 1)}" if problems else "strict and up to date"
 
 
 def _print_export(folder: Path, environment_file: Path, form: _Format, as_json: bool) -> None:

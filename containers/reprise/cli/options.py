@@ -107,13 +107,13 @@ def passphrase_source(
     """Where a passphrase comes from, by its two options; else from `otherwise`, which asks at the terminal by default.
 
     Raises:
-        InputError: both options are given.
+        UsageError: both options are given.
     """
     from reprise.trust.passphrase import from_command, from_descriptor, from_prompt
-    from reprise_trainer.errors import InputError
+    from reprise_trainer.errors import UsageError
 
     if descriptor is not None and command is not None:
-        raise InputError("a passphrase comes from a descriptor or from a command, not from both")
+        raise UsageError("a passphrase comes from a descriptor or from a command, not from both")
     if descriptor is not None:
         return from_descriptor(descriptor)
     return from_command(command) if command is not None else otherwise or from_prompt

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from reprise.cli.ending import ending
 from reprise.cli.options import JsonOption, PolicyOption
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode="markdown")
@@ -22,6 +23,7 @@ def _verbs() -> None:
 
 
 @app.command()
+@ending
 def export(
     target: Annotated[
         Literal["containers", "containerd", "kubernetes"],
@@ -63,6 +65,7 @@ def export(
 
 
 @app.command("trusted-root")
+@ending
 def trusted_root(
     output: Annotated[Path, typer.Option("--output", help="New file for it.", metavar="FILE")],
     trust_config: Annotated[

@@ -54,9 +54,10 @@ def command(
     from reprise.vulnerabilities.report import as_json as report_as_json
     from reprise.vulnerabilities.sarif import write_sarif
     from reprise.vulnerabilities.target import find_lock
+    from reprise_trainer.errors import UsageError
 
     if (database is None) == (service is None):
-        raise typer.BadParameter("name the data: either --database DIR or --service NAME")
+        raise UsageError("name the data: either --database DIR or --service NAME")
     data = Data(database, service or "pypi", service_url)
     lock = find_lock(target, project, store)
     report = scan(target, lock, data, read_ignored(ignore) if ignore else (), datetime.now(UTC).date())

@@ -68,12 +68,12 @@ def command(
     from reprise.registry.reference import parse_repository
     from reprise.store import Store
     from reprise.trust.keyless_signer import KeylessSigner
-    from reprise_trainer.errors import InputError
+    from reprise_trainer.errors import UsageError
 
     if not keyless and (identity_token or trust_config):
-        raise InputError("--identity-token and --trust-config are for --keyless")
+        raise UsageError("--identity-token and --trust-config are for --keyless")
     if keyless and (key or repositories):
-        raise InputError("--keyless excludes --key and --repository: the older kind of signature needs a key")
+        raise UsageError("--keyless excludes --key and --repository: the older kind of signature needs a key")
     places = [parse_repository(each) for each in repositories or ()]
     opened = Store.open(store, create=False)
     digest = opened.resolve(image)

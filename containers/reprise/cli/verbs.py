@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 import reprise
+from reprise.cli.ending import ending
 
 VERBS = (
     *("lock", "fetch", "build", "key", "sign", "witness", "verify", "archive", "push", "pull", "bundle", "load"),
@@ -41,7 +42,7 @@ def make_app(verbs: Iterable[str] = VERBS) -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=verb)
         else:
-            app.command(name=verb)(module.command)
+            app.command(name=verb)(ending(module.command))
     return app
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 from reprise.engine.interface import Engine, EngineName, ImageRef, OnLine, RunFolders
 from reprise.events import OnEvent, ignore
-from reprise_trainer.errors import InputError
+from reprise_trainer.errors import InputError, UsageError
 
 ENGINE_NAMES: tuple[EngineName, ...] = ("namespaces", "docker", "podman")
 
@@ -27,10 +27,11 @@ def choose_engine(name: str, gpus: str = "") -> Engine:
         gpus: the GPUs that a run sees, as `docker run --gpus` takes them; empty for none.
 
     Raises:
-        InputError: there is none, and the message lists those that exist; or it can't give a run GPUs.
+        InputError: there is none, and the message lists those that exist.
+        UsageError: it can't give a run GPUs.
     """
     if gpus and name != "docker":
-        raise InputError(f"the engine `{name}` gives a run no GPU", hint="Use --engine docker with --gpus.")
+        raise UsageError(f"the engine `{name}` gives a run no GPU", hint="Use --engine docker with --gpus.")
     match name:
         case "namespaces":
             from reprise.engine.namespaces import NamespacesEngine

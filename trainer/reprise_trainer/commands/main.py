@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 from reprise_trainer.commands import checkpoint, config, ledger, operations, parity, profile, reproduce
-from reprise_trainer.errors import InputError, RepriseError
-from reprise_trainer.redaction import redact
+from reprise_trainer.ending import ended
+from reprise_trainer.errors import UsageError
 
 VERBS = (config, checkpoint, ledger, operations, profile, parity, reproduce)
 """Modules of verbs, in the order of the help text. They import what is heavy inside their functions."""
@@ -19,7 +18,7 @@ class _Parser(argparse.ArgumentParser):
     """Says what is wrong with a command line the way every other error is said."""
 
     def error(self, message: str) -> Any:
-        raise InputError(f"{self.prog}: {message}", hint=f"See {self.prog} --help.")
+        raise UsageError(f"{self.prog}: {message}", hint=f"See {self.prog} --help.")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -36,13 +35,13 @@ def parser() -> argparse.ArgumentParser:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb that `arguments` name, and return the exit code."""
-    try:
-        chosen = parser().parse_args(arguments)
+
+    def command() -> int:
+        try:
+            chosen = parser().parse_args(arguments)
+        except SystemExit as asked:  # --help: argparse ends the process by itself
+            return int(asked.code or 0)
         code: int = chosen.command(chosen)
-    except RepriseError as error:
-        print(redact(f"error: {error}"), file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        return 130
-    return code
+        return code
+
+    return ended(command, as_json="--json" in arguments)
