@@ -28,11 +28,12 @@ def main(arguments: list[str]) -> int:
         codes = {failure.exitcode for failure in error.failures.values()}
         if codes == {StoppedError.exit_code}:  # the signal went to the workers, and not to this process
             return StoppedError.exit_code
-        first = error.get_first_failure()
-        if first[1].exitcode <= 0:  # a signal ended it, and it said nothing: torchrun's own table does
+        worker, failure = error.get_first_failure()
+        code: int = failure.exitcode
+        if code < 0:  # a signal ended it, and it said nothing: torchrun's own table does
             raise
-        print(f"worker {first[0]} ended with exit code {first[1].exitcode}", file=sys.stderr)
-        return first[1].exitcode
+        print(f"worker {worker} ended with exit code {code}", file=sys.stderr)
+        return code
     return 0
 
 

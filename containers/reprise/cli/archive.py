@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
-import typer
-
-from reprise.cli.options import JsonOption, StoreOption
+from reprise.cli.options import ImageArgument, JsonOption, StoreOption
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
+    image: ImageArgument,
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -17,7 +17,9 @@ EXIT_CODES: Mapping[str, int] = {"same bits": 0, "different": 1, "not comparable
 
 
 def command(
-    record: Annotated[str, typer.Argument(help="A run's folder, its record.sigstore.json, or the record's digest.")],
+    record: Annotated[
+        str, typer.Argument(help="A run's folder, its record.sigstore.json, or the record's digest.", metavar="RUN")
+    ],
     engine: EngineOption = "namespaces",
     store: StoreOption = None,
     policy: PolicyOption = None,
@@ -37,7 +39,7 @@ def command(
     Exit code 0 for the verdict "same bits", 1 for "different", 3 for "not comparable here": this machine cannot give
     the run's bits, or the profile promises none between the run's machine and this one.
 
-    Example: `reprise audit runs/fashion-mnist-20260101T000000Z`
+    Example: `reprise audit runs/fashion-mnist-20260101T000000Z-1a2b3c`
     """
     from reprise.audit import audit
     from reprise.cli.output import print_json

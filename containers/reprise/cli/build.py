@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from reprise.cli.options import JsonOption, ProjectOption, StoreOption, WorkersOption
+from reprise.cli.options import EnvironmentArgument, JsonOption, ProjectOption, StoreOption, WorkersOption
 
 if TYPE_CHECKING:
     from reprise.build import BuiltImage
 
 
 def command(
-    environment: Annotated[str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.")],
+    environment: EnvironmentArgument,
     project: ProjectOption = Path(),
     store: StoreOption = None,
     workers: WorkersOption = None,

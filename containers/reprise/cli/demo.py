@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from reprise.cli.options import (
+    ConfigArgument,
     EngineOption,
     JsonOption,
     KeyOption,
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
+    config: ConfigArgument,
     engine: EngineOption = "namespaces",
     project: ProjectOption = Path(),
     store: StoreOption = None,

@@ -7,15 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, StoreOption
+from reprise.cli.options import IMAGE_HELP, JsonOption, StoreOption
 
 if TYPE_CHECKING:
     from reprise.diff import DiffReport
 
 
 def command(
-    left: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
-    right: Annotated[str, typer.Argument(help="Another image; or a folder: an unpacked root, or /proc/PID/root.")],
+    left: Annotated[str, typer.Argument(help=IMAGE_HELP, metavar="LEFT")],
+    right: Annotated[
+        str, typer.Argument(help="Another image; or a folder: an unpacked root, or /proc/PID/root.", metavar="RIGHT")
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -11,7 +11,10 @@ from reprise.cli.options import CertificatesOption, JsonOption, KeyOption, Polic
 
 def command(
     image: Annotated[
-        str, typer.Argument(help="A reference, to ask its registry, or an image in the store, for its need of CUDA.")
+        str,
+        typer.Argument(
+            help="A reference, to ask its registry, or an image in the store, for its need of CUDA.", metavar="[IMAGE]"
+        ),
     ] = "",
     store: StoreOption = None,
     policy: PolicyOption = None,

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, ProjectOption, StoreOption, WorkersOption
+from reprise.cli.options import EnvironmentArgument, JsonOption, ProjectOption, StoreOption, WorkersOption
 
 
 def command(
-    environment: Annotated[str, typer.Argument(help="Name of an environment.")],
+    environment: EnvironmentArgument,
     project: ProjectOption = Path(),
     store: StoreOption = None,
     workers: WorkersOption = None,

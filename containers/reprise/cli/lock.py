@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from reprise.cli.options import JsonOption, ProjectOption, StoreOption
+from reprise.cli.options import EnvironmentArgument, JsonOption, ProjectOption, StoreOption
 from reprise.cli.output import print_json
 
 _Format = Literal["pip", "conda", "conda-md5"]
@@ -29,7 +29,7 @@ AcceptMd5Option = Annotated[
 
 
 def command(
-    environment: Annotated[str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.")],
+    environment: EnvironmentArgument,
     project: ProjectOption = Path(),
     store: StoreOption = None,
     update: UpdateOption = None,

@@ -13,6 +13,13 @@ if TYPE_CHECKING:
 EngineName = Literal["namespaces", "docker", "podman"]
 ProgressForm = Literal["auto", "plain", "json"]
 
+IMAGE_HELP = "An image in the store: its environment's name, a pulled reference, or its digest."
+
+EnvironmentArgument = Annotated[
+    str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.", metavar="ENVIRONMENT")
+]
+ImageArgument = Annotated[str, typer.Argument(help=IMAGE_HELP, metavar="IMAGE")]
+ConfigArgument = Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")]
 ProjectOption = Annotated[
     Path, typer.Option("--project", help="Folder of the project; the nearest one upwards is taken.", metavar="DIR")
 ]

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
-import typer
-
-from reprise.cli.options import JsonOption, ProjectOption, StoreOption
+from reprise.cli.options import EnvironmentArgument, JsonOption, ProjectOption, StoreOption
 
 
 def command(
-    environment: Annotated[str, typer.Argument(help="Name of an environment, as in containers/images/NAME.toml.")],
+    environment: EnvironmentArgument,
     project: ProjectOption = Path(),
     store: StoreOption = None,
     as_json: JsonOption = False,

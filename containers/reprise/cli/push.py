@@ -10,7 +10,9 @@ from reprise.cli.options import CertificatesOption, JsonOption, ReferenceArgumen
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="Environment name, tag or digest of an image or artifact in the store.")],
+    image: Annotated[
+        str, typer.Argument(help="An image, or another artifact, in the store: its name or digest.", metavar="IMAGE")
+    ],
     reference: ReferenceArgument,
     store: StoreOption = None,
     certificates: CertificatesOption = None,

@@ -28,7 +28,9 @@ from reprise.cli.options import (
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="HOST[:PORT]/PATH[:TAG][@DIGEST], or an image in the store.")],
+    image: Annotated[
+        str, typer.Argument(help="HOST[:PORT]/PATH[:TAG][@DIGEST], or an image in the store.", metavar="IMAGE")
+    ],
     config: Annotated[Path | None, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")] = None,
     policy: PolicyOption = None,
     set_keys: SetOption = None,

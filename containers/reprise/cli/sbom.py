@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, StoreOption
+from reprise.cli.options import ImageArgument, JsonOption, StoreOption
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
+    image: ImageArgument,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Write the document here instead of to stdout.", metavar="FILE"),

@@ -16,7 +16,9 @@ Threshold = Literal["low", "medium", "high", "critical"]
 
 
 def command(
-    target: Annotated[str, typer.Argument(help="Environment name, or digest of an image in the store.")],
+    target: Annotated[
+        str, typer.Argument(help="An environment's name, or the digest of an image in the store.", metavar="TARGET")
+    ],
     database: Annotated[
         Path | None,
         typer.Option("--database", help="Folder of OSV JSON files, as an OSV export unpacks to.", metavar="DIR"),

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from reprise.cli.options import (
+    ImageArgument,
     JsonOption,
     KeyOption,
     PassphraseCommandOption,
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="Environment name or digest of an image in the store.")],
+    image: ImageArgument,
     store: StoreOption = None,
     key: KeyOption = None,
     keyless: Annotated[

@@ -8,12 +8,14 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import EngineOption, RunWorkersOption
+from reprise.cli.options import ConfigArgument, EngineOption, RunWorkersOption
 
 
 def command(
-    config: Annotated[Path, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")],
-    output: Annotated[Path, typer.Option("--output", help="Folder of the run, the same at each attempt.")],
+    config: ConfigArgument,
+    output: Annotated[
+        Path, typer.Option("--output", help="Folder of the run, the same at each attempt.", metavar="DIR")
+    ],
     engine: EngineOption = "namespaces",
     workers: RunWorkersOption = 1,
     lead: Annotated[

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import typer
 
-from reprise.cli.options import JsonOption, PlatformOption, PolicyOption, StoreOption, TrustedRootOption
+from reprise.cli.options import ImageArgument, JsonOption, PlatformOption, PolicyOption, StoreOption, TrustedRootOption
 
 
 def command(
-    image: Annotated[str, typer.Argument(help="Environment, pulled reference or digest of an image in the store.")],
+    image: ImageArgument,
     store: StoreOption = None,
     policy: PolicyOption = None,
     trusted_root: TrustedRootOption = None,

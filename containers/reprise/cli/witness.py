@@ -14,9 +14,9 @@ def command(
     subject: Annotated[
         str,
         typer.Argument(
-            help="An image in the store (environment, pulled reference or digest), or a run: its folder, its "
+            help="An image in the store (name, pulled reference or digest), or a run: its folder, its "
             "record.sigstore.json, or its digest.",
-            metavar="IMAGE|RECORD",
+            metavar="IMAGE|RUN",
         ),
     ],
     store: StoreOption = None,

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 EXAMPLE = "example: reprise_trainer checkpoint diff one-run/checkpoints/step-00000235 other-run"
+VERIFY_EXAMPLE = "example: reprise_trainer checkpoint verify one-run --key one-run/run-key.pub"
+PIN_EXAMPLE = "example: reprise_trainer checkpoint pin one-run/checkpoints/step-00000235 --reason 'before the new data'"
 
 
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -21,16 +23,19 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     diff.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     diff.set_defaults(command=diff_command)
 
-    verify = actions.add_parser("verify", help="compare a checkpoint's tensors with its digest")
+    verify = actions.add_parser("verify", help="compare a checkpoint's tensors with its digest", epilog=VERIFY_EXAMPLE)
     verify.add_argument("checkpoint", type=Path, metavar="FOLDER", help="a checkpoint's folder, or a run's")
     verify.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     verify.add_argument("--key", type=Path, metavar="PEM", help="check each one's signature too, by this public key")
     verify.set_defaults(command=verify_command)
 
-    pin = actions.add_parser("pin", help="keep a checkpoint whatever the run's rule says: a point to roll back to")
+    pin = actions.add_parser(
+        "pin", help="keep a checkpoint whatever the run's rule says: a point to roll back to", epilog=PIN_EXAMPLE
+    )
     pin.add_argument("checkpoint", type=Path, metavar="FOLDER", help="a checkpoint's folder")
     pin.add_argument("--reason", default="", metavar="TEXT", help="why, for people")
     pin.add_argument("--remove", action="store_true", help="leave it to the rule again")
+    pin.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     pin.set_defaults(command=pin_command)
 
 
@@ -79,10 +84,12 @@ def pin_command(chosen: argparse.Namespace) -> int:
         raise NotFoundError(f"{folder}: several checkpoints; name the one to pin")
     if chosen.remove:
         unpin(folder)
-        print(f"{folder}: not pinned any more")
     else:
         pin(folder, chosen.reason)
-        print(f"{folder}: pinned")
+    if chosen.as_json:
+        print(json.dumps({"checkpoint": str(folder), "pinned": not chosen.remove}))
+    else:
+        print(f"{folder}: {'not pinned any more' if chosen.remove else 'pinned'}")
     return 0
 
 

@@ -16,10 +16,14 @@ EXAMPLE = "example: reprise_trainer operations --profile portable --backend torc
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb's arguments."""
     verb = verbs.add_parser("operations", help="compare this machine's bits with the operation table", epilog=EXAMPLE)
-    verb.add_argument("--profile", choices=tuple(PROFILES), default=DEFAULT, help="under which profile")
-    verb.add_argument("--backend", choices=("torch", "jax"), default="torch", help="of which framework")
-    verb.add_argument("--threads", type=int, default=1, metavar="N", help="threads inside one operation")
-    verb.add_argument("--update", action="store_true", help="put this machine's hashes into the table in the package")
+    verb.add_argument("--profile", choices=tuple(PROFILES), default=DEFAULT, help="under which profile (x86-64-v3)")
+    verb.add_argument("--backend", choices=("torch", "jax"), default="torch", help="of which framework (torch)")
+    verb.add_argument("--threads", type=int, default=1, metavar="N", help="threads inside one operation (1)")
+    verb.add_argument(
+        "--update",
+        action="store_true",
+        help="put this machine's hashes into the table in the package",
+    )
     verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     verb.set_defaults(command=command)
 

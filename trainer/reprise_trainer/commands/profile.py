@@ -16,8 +16,8 @@ EXAMPLE = 'example: set -a; eval "$(reprise_trainer profile portable --export)";
 def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Declare the verb's arguments."""
     verb = verbs.add_parser("profile", help="show what a profile promises and sets", epilog=EXAMPLE)
-    verb.add_argument("profile", nargs="?", choices=tuple(PROFILES), default=DEFAULT, help="which one")
-    verb.add_argument("--threads", type=int, default=1, metavar="N", help="threads inside one operation")
+    verb.add_argument("profile", nargs="?", choices=tuple(PROFILES), default=DEFAULT, help="which one (x86-64-v3)")
+    verb.add_argument("--threads", type=int, default=1, metavar="N", help="threads inside one operation (1)")
     form = verb.add_mutually_exclusive_group()
     form.add_argument("--export", action="store_true", help="print NAME=VALUE lines to set before Python starts")
     form.add_argument("--json", dest="as_json", action="store_true", help="print JSON")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import json
+from dataclasses import asdict
 from pathlib import Path
 
 from reprise_trainer.errors import NotFoundError
@@ -18,6 +20,7 @@ def add(verbs: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     verb = verbs.add_parser("reproduce", help="run a failed step again, from the state before it", epilog=EXAMPLE)
     verb.add_argument("folder", type=Path, metavar="FAILURE", help="the folder `failure` of a run's output")
     verb.add_argument("data", type=Path, metavar="SNAPSHOT", help="the run's snapshot")
+    verb.add_argument("--json", dest="as_json", action="store_true", help="print JSON")
     verb.set_defaults(command=command)
 
 
@@ -35,6 +38,9 @@ def command(chosen: argparse.Namespace) -> int:
     from reprise_trainer.training.reproduce import reproduce
 
     recorded, found = reproduce(chosen.folder, chosen.data)
+    if chosen.as_json:
+        print(json.dumps({"recorded": asdict(recorded), "found": asdict(found), "equal": found == recorded}, indent=2))
+        return 0 if found == recorded else 1
     print(f"step {found.step}: loss {float.fromhex(found.loss)}")
     for name, norm in found.gradients.items():
         print(f"  {name}: gradient {float.fromhex(norm):.6g}, weight {float.fromhex(found.weights[name]):.6g}")
