@@ -6,6 +6,7 @@ import argparse
 import ast
 import re
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
 import pytest
 import typer
@@ -47,6 +48,25 @@ def test_every_configuration_key_is_documented_with_its_meaning(section: type[Ba
     for name, field in section.model_fields.items():
         assert f"`{name}`" in text, name
         assert field.description is None or field.description in text, (name, field.description)
+
+
+def choices(annotation: Any) -> set[str]:
+    """The values that a key may have, where there is a closed list of them."""
+    if get_origin(annotation) is Literal:
+        return {str(value) for value in get_args(annotation)}
+    return {value for inner in get_args(annotation) for value in choices(inner)}
+
+
+@pytest.mark.parametrize("section", SECTIONS, ids=lambda section: section.__name__)
+def test_every_value_that_a_key_can_have_is_documented_beside_it(section: type[BaseModel]) -> None:
+    text = (CHECKOUT / "docs/configuration.md").read_text()
+    for name, field in section.model_fields.items():
+        values = choices(field.annotation)
+        if name in ("kind", "metrics"):  # these have headings and a list of their own
+            assert all(f'"{value}"' in text or f"`{value}`" in text for value in values), values
+        elif values:
+            said = field.description or ""
+            assert all(f"`{value}`" in said for value in values), (name, said)
 
 
 def test_every_key_of_an_environment_file_is_documented() -> None:

@@ -48,7 +48,8 @@ class Loading(Section):
 
     order: Literal["auto", "whole", "windows"] = Field(
         default="auto",
-        description="How far records are permuted: all, or in windows that are read in turn (`auto`: from 8 GiB on).",
+        description="How far records are permuted: `whole`, or in `windows` that are read in turn; "
+        "`auto`: windows from 8 GiB on.",
     )
     workers: int = Field(default=1, ge=0, le=64, description="Threads that make batches ahead; never changes a bit.")
     augment: AugmentSection | None = Field(default=None, description="Random changes of images; a table of its own.")
@@ -65,13 +66,14 @@ class DataRules(Loading):
         default=[], description="Fields with classes that name groups, for metrics a group (fairness)."
     )
     duplicates: Literal["refuse", "allow"] = Field(
-        default="refuse", description="Equal records inside a split: refused, or allowed and counted."
+        default="refuse", description="Equal records inside a split: `refuse` them, or `allow` and count them."
     )
     leakage: Literal["refuse", "allow"] = Field(
-        default="refuse", description="Records of one split that equal one of another: refused, or allowed and counted."
+        default="refuse",
+        description="Records of one split that equal one of another: `refuse` them, or `allow` and count them.",
     )
     bad_rows: Literal["refuse", "drop"] = Field(
-        default="refuse", description="Rows with a missing or wrong value: refused, or left out and counted."
+        default="refuse", description="Rows with a missing or wrong value: `refuse` them, or `drop` and count them."
     )
     splits: dict[SplitName, int | float] = Field(
         default={}, description="Splits taken out of `train`, each with its number of records or its share."
@@ -93,7 +95,9 @@ class FieldRule(Section):
         default=[], description="Columns that make the field, in order; by default the one of its name."
     )
     dtype: Dtype | None = Field(
-        default=None, description="Element type; by default `float32`, for labels the smallest that fits."
+        default=None,
+        description="Element type: `uint8`, `int32`, `int64` or `float32`; by default the last, for labels the "
+        "smallest that fits.",
     )
     shape: list[Annotated[int, Field(ge=1)]] | None = Field(
         default=None, description="Shape of the field in one record; by default one axis over its columns, or a scalar."
@@ -150,7 +154,7 @@ class ImagesSection(DataRules):
         min_length=2, max_length=2, description="Height and width that every image must have."
     )
     colour: Literal["grey", "rgb"] = Field(
-        default="rgb", description="What every image is read as: one channel, or three."
+        default="rgb", description="What every image is read as: one channel (`grey`), or three (`rgb`)."
     )
 
 

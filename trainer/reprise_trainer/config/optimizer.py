@@ -13,7 +13,8 @@ class Rule(Section):
     lr: float = Field(gt=0, allow_inf_nan=False, description="Learning rate.")
     schedule: Literal["constant", "linear", "cosine"] = Field(
         default="constant",
-        description="How the learning rate moves over the run: not at all, or down in a line or half a cosine.",
+        description="How the learning rate moves over the run: `constant`, or down in a line (`linear`) or half a "
+        "cosine (`cosine`).",
     )
     warmup: int = Field(default=0, ge=0, description="Steps in which the learning rate rises to `lr` in a line.")
     final: float = Field(default=0.0, ge=0, le=1, description="Share of `lr` that a falling schedule ends at.")

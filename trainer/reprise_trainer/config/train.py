@@ -29,7 +29,9 @@ class TrainSection(Section):
         description="Keep a moving average of the weights, this share of the old one a step; evaluation uses it.",
     )
     precision: Literal["float32", "bfloat16"] = Field(
-        default="float32", description="What matrix products and convolutions take and give; all else is float32."
+        default="float32",
+        description="What matrix products and convolutions take and give, `float32` or `bfloat16`; all else is "
+        "float32.",
     )
     allow_slow: bool = Field(default=False, description="Go on where the CPU has no bfloat16 of its own.")
     optimizer: Annotated[SgdSection | AdamWSection, Field(discriminator="kind")]
