@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ast
 import re
+import tomllib
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
 
@@ -192,3 +193,60 @@ def actions_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPa
     """The parsers of a parser's verbs, by name."""
     (verbs,) = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
     return dict(verbs.choices)
+
+
+def test_every_page_is_reached_from_the_readme_by_links() -> None:
+    found, reached = [CHECKOUT / "README.md"], set()
+    while found:
+        page = found.pop()
+        if page not in reached and page.suffix == ".md":
+            reached.add(page)
+            found += [
+                (page.parent / link).resolve() for link in re.findall(r"\]\(([^)#:]+\.md)[^)]*\)", page.read_text())
+            ]
+    assert {*CHECKOUT.glob("*.md"), *CHECKOUT.glob("docs/**/*.md")} <= reached
+
+
+def anchor(heading: str) -> str:
+    """What a heading is linked by, as GitHub makes it."""
+    return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+
+
+def anchors(page: Path) -> set[str]:
+    """Those of a page."""
+    return {anchor(heading) for heading in re.findall(r"^#+ (.*)$", page.read_text(), re.MULTILINE)}
+
+
+@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("*.md")) + sorted(CHECKOUT.glob("docs/**/*.md")), ids=str)
+def test_every_link_to_a_heading_leads_to_one(page: Path) -> None:
+    for target, heading in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", page.read_text()):
+        assert heading in anchors(page.parent / target if target else page), f"{page.name}: {target}#{heading}"
+
+
+@pytest.mark.parametrize("page", sorted(CHECKOUT.glob("docs/*.md")), ids=lambda page: page.name)
+def test_a_long_page_begins_with_a_map(page: Path) -> None:
+    text = page.read_text()
+    if text.count("\n") > 150:
+        sections = [anchor(heading) for heading in re.findall(r"^## (.*)$", text, re.MULTILINE)]
+        (links,) = re.findall(r"^On this page: (.*?)\n\n", text.partition("\n## ")[0], re.MULTILINE | re.DOTALL)
+        assert re.findall(r"\]\(#([^)]+)\)", links) == sections
+
+
+def test_every_extra_is_documented() -> None:
+    text = (CHECKOUT / "docs/installing.md").read_text()
+    for extra in tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]["optional-dependencies"]:
+        assert re.search(rf"^\|.*`{extra}`.*\|.*\|$", text, re.MULTILINE), extra
+
+
+def test_every_event_that_is_told_is_documented() -> None:
+    text = (CHECKOUT / "docs/watching.md").read_text()
+    sources = [*(CHECKOUT / "containers/reprise").rglob("*.py"), *(CHECKOUT / "trainer/reprise_trainer").rglob("*.py")]
+    events = {
+        name
+        for path in sources
+        if path.relative_to(CHECKOUT).parts[:3] != ("containers", "reprise", "image")  # the builder's own process
+        for name in re.findall(r'"event": "(\w+)"', path.read_text())
+    }
+    assert {"phase", "step", "validated", "measured"} <= events
+    for event in events:
+        assert f"`{event}`" in text, event

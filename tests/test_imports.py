@@ -96,7 +96,7 @@ TRAINER = {
     "data": ("canonical", "durable", "errors"),
     "backends": ("data", "entry_point", "errors"),
     "evaluation": ("backends", "config", "data", "errors"),
-    "numerics": ("backends", "data", "durable", "errors"),
+    "numerics": ("backends", "canonical", "data", "durable", "errors"),
     "training": (
         *("backends", "canonical", "config", "data", "durable", "entry_point", "errors", "evaluation"),
         *("identity", "numerics"),

@@ -44,6 +44,15 @@ def test_people_read_refusals_on_standard_error_alone() -> None:
     assert lines("text", step(1)) == ["step 1/50  loss 0.5000"]
 
 
+def test_people_read_numbers_and_not_the_name_of_an_event() -> None:
+    assert lines("text", {"event": "validated", "step": 8, "loss": (0.25).hex()}) == [
+        "validation after step 8: loss 0.2500"
+    ]
+    metrics = {"accuracy": "0.8915", "correct": 8915, "total": 10000, "loss": (0.3).hex()}
+    evaluated = {"event": "evaluated", "split": "test", "metrics": metrics}
+    assert lines("text", evaluated) == ["accuracy 0.8915 (8,915 of 10,000)"]
+
+
 def test_a_launcher_that_is_gone_is_a_storage_error() -> None:
     reading, writing = os.pipe()
     os.close(reading)

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 
 from reprise.events import Event, OnEvent, ignore
 from reprise_trainer.redaction import redact
+from reprise_trainer.reporting.events import text
 
 
 @contextmanager
@@ -145,10 +146,8 @@ def _describe(event: Event) -> tuple[str, int, int, str]:
             return "train", step, steps, f"step {step}/{steps}, loss {float(loss):.4f}"
         case {"event": "phase", "name": str(name)}:
             return name, 0, 0, ""
-        case {"event": "checkpoint", "step": step, "state": state}:
-            return f"checkpoint after step {step}: {state}", 0, 0, ""
-        case {"event": "health", "memory_bytes": int(memory), "cpu_share": cores}:
-            return f"health: {memory / 2**20:,.0f} MiB, {float(cores):.1f} cores busy", 0, 0, ""
+        case {"event": "checkpoint" | "validated" | "health" | "evaluated" | "finished"}:
+            return text(event), 0, 0, ""
         case {"event": str(kind)}:
             return str(event.get("message", kind)), 0, 0, ""
         case _:

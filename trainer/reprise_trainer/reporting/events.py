@@ -6,6 +6,7 @@ import json
 import sys
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any, TextIO
 
 from reprise_trainer.errors import StorageError
@@ -48,7 +49,7 @@ class Events:
             self._last_step = now
         if self._form == "text" and event["event"] in _ON_STDERR:
             return
-        line = json.dumps(event) if self._form == "json" else _text(event)
+        line = json.dumps(event) if self._form == "json" else text(event)
         try:
             with self._lock:
                 self._stream.write(redact(line) + "\n")
@@ -57,21 +58,24 @@ class Events:
             raise StorageError(f"standard output: cannot write: {error.strerror}") from error
 
 
-def _text(event: dict[str, Any]) -> str:
+def text(event: Mapping[str, Any]) -> str:
+    """An event in one line, for people."""
     match event:
         case {"event": "step", "step": step, "steps": steps, "loss": loss}:
             return f"step {step}/{steps}  loss {loss:.4f}"
         case {"event": "health", "memory_bytes": memory, "cpu_share": cores}:
-            return f"health: {memory / 2**20:.0f} MiB, {cores:.1f} cores busy"
+            return f"health: {memory / 2**20:,.0f} MiB, {cores:.1f} cores busy"
         case {"event": "checkpoint", "step": step, "state": state}:
             return f"checkpoint after step {step}: {state}"
+        case {"event": "validated", "step": step, "loss": loss}:
+            return f"validation after step {step}: loss {float.fromhex(loss):.4f}"
         case {"event": "measured" | "checked" | "resumed", "message": message}:
             return str(message)
         case {"event": "evaluated", "metrics": metrics}:
             if "accuracy" not in metrics:
                 return f"loss {float.fromhex(metrics['loss']):.4f}"
-            return f"accuracy {metrics['accuracy']} ({metrics['correct']} of {metrics['total']})"
+            return f"accuracy {metrics['accuracy']} ({metrics['correct']:,} of {metrics['total']:,})"
         case {"event": "finished", "ledger": ledger, "state": state}:
             return f"finished: ledger {ledger}, state {state}"
         case _:
-            return json.dumps(event)
+            return json.dumps(dict(event))
