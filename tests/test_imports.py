@@ -104,7 +104,7 @@ TRAINER = {
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),
     "commands": (
         *("backends", "canonical", "config", "data", "durable", "errors", "evaluation", "identity", "numerics"),
-        *("redaction", "training"),
+        *("ending", "training"),
     ),
     "torchrun": ("errors", "training"),
     "__main__": (
