@@ -39,6 +39,15 @@ def test_a_damaged_blob_is_named_and_not_returned(tmp_path: Path) -> None:
         store.read(digest)
 
 
+@pytest.mark.parametrize("damage", [b"", b"{", b"[]", b"7", b'{"manifests":[{}]}', b'{"manifests":7}', b"\xff", None])
+def test_a_damaged_index_is_named(damage: bytes | None, tmp_path: Path) -> None:
+    Store.open(tmp_path)
+    index = tmp_path / "index.json"
+    index.unlink() if damage is None else index.write_bytes(damage)
+    with pytest.raises(InputError, match=r"index\.json is missing or damaged"):
+        Store.open(tmp_path).listed()
+
+
 def test_a_folder_with_other_things_is_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.tex").write_text("mine")
     with pytest.raises(InputError, match="not empty and not a store"):

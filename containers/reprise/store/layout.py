@@ -8,7 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -271,8 +271,16 @@ class Store:
         return self.root / "blobs" / "sha256" / _hex(digest)
 
     def _index(self) -> dict[str, Any]:
-        index: dict[str, Any] = json.loads((self.root / "index.json").read_bytes())
-        return index
+        path = self.root / "index.json"
+        with suppress(FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            index: dict[str, Any] = json.loads(path.read_bytes())
+            if all(isinstance(entry["digest"], str) for entry in index["manifests"]):
+                return index
+        raise InputError(
+            f"the store's {path} is missing or damaged",
+            hint="Its blobs may be whole all the same. Bring the file back from a copy of the store, or name another "
+            "store with --store.",
+        )
 
     @contextmanager
     def locked(self) -> Iterator[None]:
