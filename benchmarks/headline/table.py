@@ -64,7 +64,7 @@ INTRODUCTION = """\
 Each trainer trains one small network (two convolutions, two dense layers, dropout, AdamW) for 60 steps on 1,600 records
 of Fashion-MNIST, by its own means for reproducible runs; its checkpoints come every 10 steps. A row changes one thing
 that should not matter. `same`: weights and optimizer tensors have the bytes of the trainer's own undisturbed run.
-`benchmarks/headline/table.py` measures every cell; each column is one short script.
+`.venv/bin/python benchmarks/headline/table.py` measures every cell (after `make test`); a column is one short script.
 
 """
 
