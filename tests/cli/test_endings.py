@@ -73,7 +73,7 @@ DEFECT = """
 import os, sys
 sys.argv = {argv!r}
 import {module} as verb
-def command(*_, **__) -> None:
+def command(chosen: str = "") -> None:
     raise ZeroDivisionError(os.environ["SOME_TOKEN"])
 verb.command = command
 from {entry} import main
