@@ -111,12 +111,38 @@ def test_several_at_once_give_one_result(store: Store) -> None:
         ([FOLDER, _member("d", tarfile.SYMTYPE, link="/etc")], "it replaces a folder"),
         ([_member("up", tarfile.SYMTYPE, link="../../etc/passwd")], "a link that leaves the root"),
         ([FOLDER, _member("d/up", tarfile.SYMTYPE, link="../../etc")], "a link that leaves the root"),
+        ([_member("d", tarfile.SYMTYPE, link="/tmp"), FOLDER, _member("d/x")], "'d' twice"),
+        ([_member("d"), FOLDER], "'d' twice"),
+        ([_member("x"), _member("x")], "'x' twice"),
+        ([_member("x", tarfile.SYMTYPE, link="y"), _member("x")], "'x' twice"),
+        ([_member("x"), _member("x", tarfile.SYMTYPE, link="y")], "'x' twice"),
     ],
 )
 def test_what_no_image_of_ours_holds_is_refused(store: Store, members: list[tarfile.TarInfo], why: str) -> None:
     with pytest.raises(InputError, match=why):
         unpack_layers(store, [_layer(store, *members)])
     assert unpacked(store) == []
+
+
+def test_a_folder_with_content_of_its_own_is_refused(store: Store) -> None:
+    blob = _header("d/", 512, tarfile.DIRTYPE) + _header("hidden", 0) + bytes(1024)  # some readers skip the 512 bytes
+    digest = store.add(blob)
+    with pytest.raises(InputError, match="neither a file, nor a folder, nor a symlink"):
+        unpack_layers(store, [Layer(PLAIN, digest, len(blob), digest)])
+    assert unpacked(store) == []
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077, 0o000])
+def test_modes_do_not_depend_on_the_umask(store: Store, umask: int) -> None:
+    modes = {f"d/{mode:o}": mode for mode in (0o644, 0o755, 0o666, 0o600, 0o4711)}
+    before = os.umask(umask)
+    try:
+        files = [_member(name, mode=mode) for name, mode in modes.items()]
+        (name,) = unpack_layers(store, [_layer(store, FOLDER, *files)])
+    finally:
+        os.umask(before)
+    root = unpacked_folder(store) / name
+    assert {path: (root / path).stat().st_mode & 0o7777 for path in (*modes, "d")} == {**modes, "d": 0o755}
 
 
 def test_links_within_the_root_are_made_as_they_are(store: Store) -> None:

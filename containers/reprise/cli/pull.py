@@ -32,28 +32,32 @@ def command(
 
     Example: `reprise pull registry.example.org/team/torch-cpu:1`
     """
+    from contextlib import nullcontext
+
     from reprise.archive import ARCHIVE_TYPE
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
-    from reprise.registry.pull import pull
+    from reprise.engine.arriving import unpacked_on_arrival
+    from reprise.engine.interface import ImageRef
+    from reprise.engine.namespaces import unpack_image
+    from reprise.registry.pull import NOBODY, pull
     from reprise.registry.reference import parse_reference
     from reprise.store import Store
 
     where, opened = parse_reference(reference), Store.open(store)
     with progress() as on_event:
-        report = pull(
-            where,
-            opened,
-            tag=tag,
-            leave_out=() if archive else (ARCHIVE_TYPE,),
-            platform=platform,
-            certificates=certificates,
-            on_event=on_event,
-        )
+        with unpacked_on_arrival(opened, on_event) if unpack else nullcontext(NOBODY) as arrival:
+            report = pull(
+                where,
+                opened,
+                tag=tag,
+                leave_out=() if archive else (ARCHIVE_TYPE,),
+                platform=platform,
+                certificates=certificates,
+                on_event=on_event,
+                arrival=arrival,
+            )
         if unpack:
-            from reprise.engine.interface import ImageRef
-            from reprise.engine.namespaces import unpack_image
-
             unpack_image(ImageRef(opened, report.digest), on_event)
     document = report.as_json()
     if as_json:

@@ -30,14 +30,7 @@ class ImageRef:
 
     def layers(self) -> tuple[Layer, ...]:
         """The image's layers, lowest first."""
-        manifest, config = self._manifest(), self._config_document()
-        diff_ids = config.get("rootfs", {}).get("diff_ids", [])
-        if len(diff_ids) != len(manifest["layers"]):
-            raise InputError(f"image {self.digest} has {len(manifest['layers'])} layers but {len(diff_ids)} diff_ids")
-        return tuple(
-            Layer(each["mediaType"], each["digest"], int(each["size"]), diff_id)
-            for each, diff_id in zip(manifest["layers"], diff_ids, strict=True)
-        )
+        return layers_of(self._manifest(), self._config_document(), f"image {self.digest}")
 
     def config_bytes(self) -> bytes:
         """The image config as it is in the store."""
@@ -78,6 +71,17 @@ class Layer:
     digest: str
     size: int
     diff_id: str
+
+
+def layers_of(manifest: dict[str, Any], config: dict[str, Any], what: str) -> tuple[Layer, ...]:
+    """An image's layers, lowest first, of its two documents; `what` names it where they don't fit (InputError)."""
+    diff_ids = config.get("rootfs", {}).get("diff_ids", [])
+    if len(diff_ids) != len(manifest["layers"]):
+        raise InputError(f"{what} has {len(manifest['layers'])} layers but {len(diff_ids)} diff_ids")
+    return tuple(
+        Layer(each["mediaType"], each["digest"], int(each["size"]), diff_id)
+        for each, diff_id in zip(manifest["layers"], diff_ids, strict=True)
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
-from io import BufferedIOBase
-from typing import BinaryIO
+from typing import Any, Protocol, cast
 
 import zstandard
 
@@ -29,6 +28,19 @@ def size_limit(layer: Layer) -> int:
     return 200 * layer.size + FLOOR_BYTES
 
 
+class Readable(Protocol):
+    """What is needed of a file: to read into a buffer, and to say how much was read so far."""
+
+    def readinto(self, buffer: memoryview, /) -> int | None:
+        """Fill the buffer as far as there are bytes; how many, 0 at the end."""
+
+    def read(self, size: int, /) -> bytes:
+        """The next bytes."""
+
+    def tell(self) -> int:
+        """Bytes that were read so far."""
+
+
 class LayerStream:
     """Reads a layer's tar, forwards only: `read` and `tell` as tarfile wants them of a file, `take` without a copy.
 
@@ -36,9 +48,7 @@ class LayerStream:
     There is one buffer, so what `take` gives is to be used before the next call.
     """
 
-    def __init__(
-        self, source: BufferedIOBase | zstandard.ZstdDecompressionReader, layer: Layer, blob: BinaryIO
-    ) -> None:
+    def __init__(self, source: Readable, layer: Layer, blob: Readable) -> None:
         self._source = source
         self._blob = blob
         self._layer = layer
@@ -114,16 +124,22 @@ def open_layer(store: Store, layer: Layer) -> Iterator[LayerStream]:
         NotFoundError: the store does not hold the layer.
         InputError: a media type that is not a layer's.
     """
-    with store.path(layer.digest).open("rb") as file:
-        if layer.media_type in _PLAIN:
-            yield LayerStream(file, layer, file)
-        elif layer.media_type in _ZSTD:
-            with zstandard.ZstdDecompressor().stream_reader(file, read_size=CHUNK) as reader:
-                yield LayerStream(reader, layer, file)
-        elif layer.media_type in _GZIP:
-            import gzip
+    with store.path(layer.digest).open("rb") as file, read_layer(file, layer) as stream:
+        yield stream
 
-            with gzip.open(file) as unzipped:
-                yield LayerStream(unzipped, layer, file)
-        else:
-            raise InputError(f"layer {layer.digest} has media type {layer.media_type!r}, which is not a layer's")
+
+@contextmanager
+def read_layer(file: Readable, layer: Layer) -> Iterator[LayerStream]:
+    """As `open_layer`, of a layer's open file, wherever that is."""
+    if layer.media_type in _PLAIN:
+        yield LayerStream(file, layer, file)
+    elif layer.media_type in _ZSTD:
+        with zstandard.ZstdDecompressor().stream_reader(cast("Any", file), read_size=CHUNK, closefd=False) as reader:
+            yield LayerStream(reader, layer, file)
+    elif layer.media_type in _GZIP:
+        import gzip
+
+        with gzip.GzipFile(fileobj=cast("Any", file)) as unzipped:
+            yield LayerStream(unzipped, layer, file)
+    else:
+        raise InputError(f"layer {layer.digest} has media type {layer.media_type!r}, which is not a layer's")

@@ -4,49 +4,40 @@ from __future__ import annotations
 
 import fcntl
 import os
-import posixpath
 import shutil
 import stat
-import tarfile
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from reprise.engine.extract import extract
 from reprise.engine.interface import ImageRef, Layer
-from reprise.engine.layer_stream import LayerStream, open_layer, size_limit
+from reprise.engine.layer_stream import Readable, read_layer
+from reprise.engine.unpackers import unpackers
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import InputError
 
-REPORT_EVERY = 256
-"""Files between two reports of progress."""
-
-
-_HEADER_BYTES = 1 << 20
-_EXTENSIONS = (
-    *(tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.SOLARIS_XHDTYPE),
-    *(tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK),
-)
-
-
-class _BoundedMember(tarfile.TarInfo):
-    """A member whose extended headers, which tarfile reads into memory, are of a bounded size."""
-
-    def _proc_member(
-        self, tar: tarfile.TarFile
-    ) -> tarfile.TarInfo:  # meant to be overridden, as tarfile's comment says
-        if self.type in _EXTENSIONS and self.size > _HEADER_BYTES:
-            raise InputError(f"a layer has a tar header of {self.size:,} bytes; at most {_HEADER_BYTES:,} are read")
-        found: tarfile.TarInfo = super()._proc_member(tar)  # type: ignore[misc]
-        return found
+WORTH_PROCESSES = 16 << 20
+"""Bytes of blobs from which on processes are started for them: each takes a tenth of a second to start."""
 
 
 def unpacked_folder(store: Store) -> Path:
     """Where unpacked layers are: one folder each, named by the diff_id's hex digits."""
     return store.cache / "unpacked"
+
+
+def make_unpacked_folder(store: Store) -> Path:
+    """`unpacked_folder`, made where it is missing. Raises StorageError."""
+    folder = unpacked_folder(store)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    return folder
 
 
 def unpack_layers(
@@ -59,28 +50,54 @@ def unpack_layers(
             its tar is not the one that the config names.
         StorageError: the disk is full, or cannot be written.
     """
-    folder = unpacked_folder(store)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise storage_error(error, folder) from error
-    by_name = {layer.diff_id.removeprefix("sha256:"): layer for layer in layers}
+    folder = make_unpacked_folder(store)
+    by_name = {folder_name(layer): layer for layer in layers}
     if not all((folder / name).is_dir() for name in by_name):
-        with only_unpacker(folder), ThreadPoolExecutor(workers or _processors()) as pool:
-            missing = [(name, layer) for name, layer in by_name.items() if not (folder / name).is_dir()]
-            missing.sort(key=lambda item: item[1].size, reverse=True)  # the longest first: nobody waits for it then
-            list(pool.map(lambda item: _unpack_layer(store, item[1], folder / item[0], on_event), missing))
-    return [layer.diff_id.removeprefix("sha256:") for layer in layers]
+        with only_unpacker(folder) as lock:
+            missing = [layer for name, layer in by_name.items() if not (folder / name).is_dir()]
+            missing.sort(key=lambda layer: layer.size, reverse=True)  # the longest first: nobody waits for it then
+            _unpack_all(store, missing, folder, workers or processors(), on_event, lock)
+    return [folder_name(layer) for layer in layers]
+
+
+def _unpack_all(store: Store, layers: list[Layer], folder: Path, workers: int, on_event: OnEvent, lock: int) -> None:
+    paths = [store.path(layer.digest) for layer in layers]
+    if sum(layer.size for layer in layers) < WORTH_PROCESSES:
+        for layer, path in zip(layers, paths, strict=True):
+            with path.open("rb") as file:
+                unpack_layer(file, layer, folder, lambda position: None)
+            on_event({"event": "unpack", "name": layer.digest, "bytes": layer.size, "total": layer.size})
+        return
+    with unpackers(folder, min(workers, len(layers)), on_event, lock=lock) as unpack:
+        for result in [unpack(layer, [path], None) for layer, path in zip(layers, paths, strict=True)]:
+            result.result()
+
+
+def folder_name(layer: Layer) -> str:
+    """What a layer's folder is called in `unpacked_folder`."""
+    return layer.diff_id.removeprefix("sha256:")
 
 
 @contextmanager
-def only_unpacker(folder: Path) -> Iterator[None]:
-    """One process at a time; it first removes what a killed one left."""
+def only_unpacker(folder: Path, *, wait: bool = True) -> Iterator[int]:
+    """One process at a time, and those that it hands the lock's descriptor to; what a killed one left is removed.
+
+    Raises:
+        BlockingIOError: another process has it, and `wait` is false.
+    """
     with (folder / ".lock").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        for part in folder.glob(".part-*"):
-            shutil.rmtree(part, ignore_errors=True)
-        yield
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+        _remove_parts(folder)
+        try:
+            yield file.fileno()
+        except BaseException:
+            _remove_parts(folder)
+            raise
+
+
+def _remove_parts(folder: Path) -> None:
+    for part in folder.glob(".part-*"):
+        shutil.rmtree(part, ignore_errors=True)
 
 
 def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
@@ -94,7 +111,7 @@ def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
     target = folder / f"image-{image.digest.removeprefix('sha256:')}"
     if target.is_dir():
         return target
-    with only_unpacker(folder), _made_aside(target) as aside, ThreadPoolExecutor(_processors()) as pool:
+    with only_unpacker(folder), _made_aside(target) as aside, ThreadPoolExecutor(processors()) as pool:
         merged = [pair for name in names for pair in _merge_folders(str(folder / name), str(aside))]
         list(pool.map(_link_files, merged))
         final = {place: source for source, place in merged}  # a folder of several layers is as the highest has it
@@ -105,7 +122,8 @@ def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
     return target
 
 
-def _processors() -> int:
+def processors() -> int:
+    """Processors that this process may use."""
     return len(os.sched_getaffinity(0))
 
 
@@ -137,14 +155,23 @@ def _link_files(pair: tuple[str, str]) -> None:
                     raise InputError(f"{entry.path} is no folder, and another layer has a folder there") from error
 
 
-def _unpack_layer(store: Store, layer: Layer, target: Path, on_event: OnEvent) -> None:
-    def report(position: int) -> None:
-        on_event({"event": "unpack", "name": layer.digest, "bytes": position, "total": layer.size})
+def unpack_layer(
+    file: Readable,
+    layer: Layer,
+    folder: Path,
+    report: Callable[[int], None],
+    confirm: Callable[[], None] = lambda: None,
+) -> None:
+    """Unpack a layer's blob, an open file, to its place in `folder`; errors as for `unpack_layers`.
 
-    with _made_aside(target) as aside, open_layer(store, layer) as stream:
-        _extract(stream, aside, layer, report)
+    Args:
+        report: told, now and then, how many bytes of the blob were read.
+        confirm: called before the layer appears; where it raises, the layer doesn't.
+    """
+    with _made_aside(folder / folder_name(layer)) as aside, read_layer(file, layer) as stream:
+        extract(stream, aside, layer, report)
         stream.finish()
-    report(layer.size)
+        confirm()
 
 
 @contextmanager
@@ -161,90 +188,3 @@ def _made_aside(target: Path) -> Iterator[Path]:
             shutil.rmtree(aside, ignore_errors=True)
     except OSError as error:
         raise storage_error(error, target) from error
-
-
-def _extract(stream: LayerStream, root: Path, layer: Layer, report: Callable[[int], None]) -> None:
-    """Write a layer's files beneath `root`.
-
-    A path's parent must be a folder that this layer made before, so no path can go through a link.
-    """
-    folders = {""}
-    times: list[tuple[str, int, int]] = []
-    try:
-        with tarfile.open(fileobj=stream, mode="r:", tarinfo=_BoundedMember) as archive:  # type: ignore[call-overload]
-            for number, member in enumerate(archive):
-                if number % REPORT_EVERY == 0:
-                    report(stream.position)
-                path = _checked_path(member, folders, layer)
-                if stream.length + member.size > size_limit(layer):
-                    raise InputError(f"layer {layer.digest} holds {member.name!r} of {member.size:,} bytes: too many")
-                if not path:
-                    continue
-                _write_member(stream, member, f"{root}/{path}")
-                if member.isdir():
-                    folders.add(path)
-                    times.append((f"{root}/{path}", member.mode, int(member.mtime)))
-    except tarfile.TarError as error:
-        raise InputError(f"layer {layer.digest} is not a tar archive: {error}") from error
-    for folder, mode, mtime in reversed(times):  # last: writing into a folder changes its time
-        os.chmod(folder, mode & 0o7777)  # noqa: PTH101 - a Path a file costs more than the call
-        os.utime(folder, (mtime, mtime))
-
-
-def _checked_path(member: tarfile.TarInfo, folders: set[str], layer: Layer) -> str:
-    """The member's path relative to the root, empty for the root itself; refuses what no layer of ours holds."""
-    path = member.name.removeprefix("./").rstrip("/")
-    if path in ("", "."):
-        return ""
-
-    def refuse(why: str) -> InputError:
-        return InputError(f"layer {layer.digest} holds {member.name!r}: {why}")
-
-    parent, name = posixpath.split(path)
-    if path.startswith("/") or posixpath.normpath(path) != path or ".." in path.split("/"):
-        raise refuse("not a path beneath the root")
-    if not (member.isreg() or member.isdir() or member.issym()):
-        raise refuse("neither a file, nor a folder, nor a symlink")
-    if member.issparse():
-        raise refuse("a sparse file, which could be of any size")
-    if name.startswith(".wh."):
-        raise refuse("a whiteout, which an image of this kind does not have")
-    if parent not in folders:
-        raise refuse("its parent is not a folder of this layer")
-    if path in folders and not member.isdir():
-        raise refuse("it replaces a folder")
-    if member.issym() and not member.linkname.startswith("/"):
-        target = posixpath.normpath(posixpath.join(parent, member.linkname))
-        if target.split("/")[0] == "..":
-            raise refuse(f"a link that leaves the root ({member.linkname})")
-    return path
-
-
-def _write_member(stream: LayerStream, member: tarfile.TarInfo, target: str) -> None:
-    """Make what a header says, at `target`; the stream is behind the header, and afterwards behind the file's bytes."""
-    mtime = int(member.mtime)
-    if member.isdir():
-        Path(target).mkdir(mode=0o700, exist_ok=True)
-    elif member.issym():
-        Path(target).symlink_to(member.linkname)
-        os.utime(target, (mtime, mtime), follow_symlinks=False)
-    else:
-        file = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
-        try:
-            _copy(stream, file, member)
-            os.fchmod(file, member.mode & 0o7777)
-            os.utime(file, (mtime, mtime))
-        finally:
-            os.close(file)
-
-
-def _copy(stream: LayerStream, file: int, member: tarfile.TarInfo) -> None:
-    left = member.size
-    while left:
-        piece = stream.take(left)
-        if not piece:
-            raise InputError(f"a layer breaks off within {member.name!r}: {left:,} bytes are missing")
-        left -= len(piece)
-        while piece:
-            piece = piece[os.write(file, piece) :]
-    stream.skip(-member.size % tarfile.BLOCKSIZE)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from reprise.artifacts.download import PartialFile, TooLongError, download, partial_file
 from reprise.artifacts.patience import NoAnswerError, SilentError
@@ -60,6 +60,28 @@ class PullReport:
         }
 
 
+class Arrival(Protocol):
+    """Who is told, while an image is pulled, what of it is here already."""
+
+    def begin(self, manifest: bytes) -> None:
+        """The manifest is known and its config is in the store; its layers are asked for from now on."""
+
+    def whole(self, digest: str) -> None:
+        """A blob is here and verified: in the store or, still to be synced, among its partial downloads. Called from
+        several threads."""
+
+
+class _Nobody:
+    def begin(self, manifest: bytes) -> None:
+        pass
+
+    def whole(self, digest: str) -> None:
+        pass
+
+
+NOBODY: Arrival = _Nobody()
+
+
 def pull(
     reference: Reference,
     store: Store,
@@ -69,6 +91,7 @@ def pull(
     platform: str | None = None,
     certificates: Path | None = None,
     on_event: OnEvent = ignore,
+    arrival: Arrival = NOBODY,
 ) -> PullReport:
     """Bring what a reference names into the store, with all that refers to it; layers that are there are not fetched.
 
@@ -81,6 +104,7 @@ def pull(
         platform: `os/architecture[/variant]`: of an index, only its image for this is brought, under the name.
         certificates: file of certificate authorities for the registry.
         on_event: told of each download's progress.
+        arrival: told what of the image itself is here.
 
     Raises:
         NotFoundError: the registry does not have it.
@@ -92,7 +116,7 @@ def pull(
     named = stored_name(reference)
     root = image_of(origin, platform)[0] if platform else origin.root()
     wanted_tag = named if tag is None else tag
-    report = bring(origin, store, root=root, tag=wanted_tag, leave_out=leave_out, on_event=on_event)
+    report = bring(origin, store, root=root, tag=wanted_tag, leave_out=leave_out, on_event=on_event, arrival=arrival)
     for image in report.needed:
         report.skipped += bring_signatures(origin.repository, image, store)
     record_pull(store, source_name(reference, report.digest), report.needed)
@@ -107,6 +131,7 @@ def bring(
     tag: str = "",
     leave_out: Iterable[str] = (),
     on_event: OnEvent = ignore,
+    arrival: Arrival = NOBODY,
 ) -> PullReport:
     """Bring a manifest of `origin` (by default its root), and all that belongs to it, into the store; arguments and
     errors as for `pull`."""
@@ -114,7 +139,16 @@ def bring(
     report = PullReport(root.digest, tag=tag)
     manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
     report.needed = sorted(needed)
-    failures = bring_blobs(origin, store, manifests.values(), needed, report, on_event)
+    config, config_bytes = root.blobs[:1], 0
+    if config and not store.has(config[0].digest):
+        config_bytes = bring_blob(origin, config[0], store, threading.Event())
+    if config:
+        arrival.begin(root.data)
+    failures = bring_blobs(origin, store, manifests.values(), needed, report, on_event, arrival)
+    if config_bytes:
+        report.present.remove(config[0].digest)
+        report.fetched.append(config[0].digest)
+        report.bytes += config_bytes
     for digest, manifest in manifests.items():
         if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
             report.skipped.append(f"{digest}: {lost}")
@@ -181,6 +215,7 @@ def bring_blobs(
     needed: set[str],
     report: PullReport,
     on_event: OnEvent,
+    arrival: Arrival = NOBODY,
 ) -> dict[str, str]:
     """Download the blobs of `manifests` that the store lacks; errors are raised for those of the `needed` manifests.
 
@@ -194,12 +229,14 @@ def bring_blobs(
     report.present = [digest for digest in wanted if store.has(digest)]
     missing = [each for digest, each in wanted.items() if not store.has(digest)]
     missing.sort(key=lambda each: each[0].size, reverse=True)
+    for digest in report.present:
+        arrival.whole(digest)
     failures: dict[str, str] = {}
     cancelled, speaking = threading.Event(), threading.Lock()
 
     def one(blob: Descriptor, is_needed: bool) -> int:
         try:
-            size = bring_blob(origin, blob, store, cancelled, _teller(blob, on_event, speaking))
+            size = bring_blob(origin, blob, store, cancelled, _teller(blob, on_event, speaking), arrival.whole)
             report.fetched.append(blob.digest)
             return size
         except (DoesNotHoldError, InputError, NotFoundError) as error:
@@ -225,8 +262,12 @@ def bring_blob(
     store: Store,
     cancelled: threading.Event,
     on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_whole: Callable[[str], None] = lambda digest: None,
 ) -> int:
     """Make the store hold a blob, going on from what an earlier download left; the bytes that came in now.
+
+    Args:
+        on_whole: called with the digest once it is found right, before the bytes are synced and moved into the store.
 
     Raises:
         NotFoundError: the place does not have it.
@@ -239,6 +280,7 @@ def bring_blob(
         raise NotFoundError(f"{origin.name} lacks {blob.title or 'the blob'} {blob.digest}")
     with partial_file(store.partial(blob.digest)) as partial:
         if store.has(blob.digest):  # another process was faster
+            on_whole(blob.digest)
             return 0
         before = partial.size
         if not _is_whole(partial, blob):
@@ -251,6 +293,7 @@ def bring_blob(
             found = f"sha256:{partial.sha256} ({partial.size} bytes)"
             partial.path.unlink()
             raise DoesNotHoldError(f"{origin.name} gave {found} when asked for {blob.digest} ({blob.size} bytes)")
+        on_whole(blob.digest)
         store.add_file(partial.path, blob.digest)
         on_progress(blob.size, blob.size)
         return partial.size - before

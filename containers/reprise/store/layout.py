@@ -77,6 +77,10 @@ class Store:
         """Whether the blob is here, complete."""
         return self._blob(digest).exists()
 
+    def place(self, digest: str) -> Path:
+        """Where a blob is, or will be once it is here."""
+        return self._blob(digest)
+
     def path(self, digest: str) -> Path:
         """The file that holds a blob.
 
