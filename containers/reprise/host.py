@@ -15,7 +15,7 @@ from reprise.events import OnEvent, ignore
 from reprise.lock.model import Sources
 from reprise.registry.checked_pull import is_whole, pull_checked
 from reprise.registry.origin import RegistryOrigin, image_of
-from reprise.registry.pull import PullReport
+from reprise.registry.pull import NOBODY, Arrival, PullReport
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference, source_name, stored_name
 from reprise.registry.repository import open_repository
 from reprise.run_folder import load_run
@@ -51,7 +51,13 @@ class ObtainedImage:
 
 
 def obtain_image(
-    name: str, store: Store, policy: Policy, *, certificates: Path | None = None, on_event: OnEvent = ignore
+    name: str,
+    store: Store,
+    policy: Policy,
+    *,
+    certificates: Path | None = None,
+    on_event: OnEvent = ignore,
+    arrival: Arrival = NOBODY,
 ) -> ObtainedImage:
     """Have an image in the store that the policy accepts; no layer is asked for before it does.
 
@@ -61,6 +67,7 @@ def obtain_image(
             with signatures that the policy accepts, is not asked for at all. Of an index, the image for this machine.
         certificates: file of certificate authorities for the registry.
         on_event: told what the reference resolves to, and of the layers' progress.
+        arrival: told what of the image is here, once the policy has let it in.
 
     Raises:
         DoesNotHoldError: the policy does not hold; nothing of the image was kept.
@@ -88,7 +95,9 @@ def obtain_image(
         judgements.append(found)
 
     named = stored_name(reference)
-    report = pull_checked(origin, store, check, root=root, kinds=RUN_NEEDS, tag=named, on_event=on_event)
+    report = pull_checked(
+        origin, store, check, root=root, kinds=RUN_NEEDS, tag=named, on_event=on_event, arrival=arrival
+    )
     record_pull(store, source_name(reference, report.digest), [report.digest])
     remember(store, *judgements)
     return ObtainedImage(report.digest, _resolved(reference, report.digest), report)

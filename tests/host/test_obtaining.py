@@ -128,6 +128,32 @@ def test_a_signed_image_comes_whole_with_its_signature(site: Site) -> None:
     assert list((site.host.root / "partial").iterdir()) == []
 
 
+class Heard:
+    """What is told of an image's arrival."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.whole_blobs: list[str] = []
+
+    def begin(self, manifest: bytes) -> None:
+        self.begun.append(sha256_digest(manifest))
+
+    def whole(self, digest: str) -> None:
+        self.whole_blobs.append(digest)
+
+
+def test_nobody_hears_of_an_image_before_the_policy_lets_it_in(site: Site) -> None:
+    heard, digest = Heard(), site.make(signed=False)
+    reference = site.push(digest)
+    with pytest.raises(DoesNotHoldError):
+        obtain_image(reference, site.host, site.policy, arrival=heard)
+    assert (heard.begun, heard.whole_blobs) == ([], [])
+    sign_image(site.origin, digest, "small", site.key)
+    site.push(digest)
+    obtain_image(reference, site.host, site.policy, arrival=heard)
+    assert heard.begun == [digest] and set(site.layers(digest)) <= set(heard.whole_blobs)
+
+
 def test_only_missing_layers_are_asked_for(site: Site) -> None:
     site.obtain(site.push(site.make(more=b"one")))
     second = site.make(more=b"two")

@@ -62,11 +62,15 @@ def command(
 
     Example: `reprise run registry.example.org/team/torch-cpu@sha256:… --policy policy.toml -- run.toml`
     """
+    from contextlib import nullcontext
+
     from reprise.cli.launcher import open_launcher, witness_note
     from reprise.cli.output import print_json, print_rows
     from reprise.cli.progress import progress
+    from reprise.engine.arriving import unpacked_on_arrival
     from reprise.engine.choose import choose_engine
     from reprise.host import obtain_image, run_in_image
+    from reprise.registry.pull import NOBODY
     from reprise.run_folder import load_run
     from reprise.store import Store
     from reprise.trackers.choose import Trackers, tracked
@@ -87,7 +91,16 @@ def command(
     )
     chosen = Trackers(tensorboard, mlflow, metrics_port)
     with progress(show) as shown, tracked(chosen, name, shown) as on_event:
-        obtained = obtain_image(image, launcher.store, launcher.policy, certificates=certificates, on_event=on_event)
+        unpacks = engine == "namespaces"
+        with unpacked_on_arrival(launcher.store, on_event) if unpacks else nullcontext(NOBODY) as arrival:
+            obtained = obtain_image(
+                image,
+                launcher.store,
+                launcher.policy,
+                certificates=certificates,
+                on_event=on_event,
+                arrival=arrival,
+            )
         result = run_in_image(
             obtained,
             config,

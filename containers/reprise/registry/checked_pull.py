@@ -11,7 +11,7 @@ from pathlib import Path
 from reprise.events import OnEvent, ignore
 from reprise.registry.manifest import MANIFEST_LIMIT, ReadManifest, read_manifest
 from reprise.registry.origin import Origin
-from reprise.registry.pull import PullReport, bring_blob, bring_blobs
+from reprise.registry.pull import NOBODY, Arrival, PullReport, bring_blob, bring_blobs
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
@@ -35,6 +35,7 @@ def pull_checked(
     kinds: Collection[str],
     tag: str = "",
     on_event: OnEvent = ignore,
+    arrival: Arrival = NOBODY,
 ) -> PullReport:
     """Bring an image into the store, if `check` lets it in.
 
@@ -47,6 +48,7 @@ def pull_checked(
         kinds: artifact types of the referrers to bring along; of others not even the blobs are asked for.
         tag: what the store calls the image; empty for no name.
         on_event: told of the layers' progress.
+        arrival: told what of the image is here, once the check has let it in.
 
     Raises:
         InputError: a part is malformed or too large.
@@ -57,7 +59,8 @@ def pull_checked(
         manifests, report.skipped = bring_small(origin, root, judged, kinds)
         check(judged, root.digest)
         store.add(judged.read(root.blobs[0].digest))
-        bring_blobs(origin, store, [root], {root.digest}, report, on_event)
+        arrival.begin(root.data)
+        bring_blobs(origin, store, [root], {root.digest}, report, on_event, arrival)
         for manifest in manifests:
             _adopt(manifest, judged, store, tag if manifest is root else "")
             report.manifests.append(manifest.digest)
