@@ -36,7 +36,7 @@ def extract(stream: LayerStream, root: Path, layer: Layer, report: Callable[[int
     try:
         _extract(stream, folder, layer, report)
     except FileExistsError as error:
-        raise InputError(f"layer {layer.digest} holds {error.filename!r} twice") from error
+        raise InputError(f"layer {layer.digest} holds {error.filename2 or error.filename!r} twice") from error
     finally:
         os.close(folder)
 

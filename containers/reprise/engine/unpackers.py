@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -68,7 +69,8 @@ class _Process:
 
     def __init__(self, folder: Path, lock: int) -> None:
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "reprise.engine.unpack_process", str(folder)],
+            [sys.executable, "-P", "-m", "reprise.engine.unpack_process", str(folder)],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},  # the same code as here
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             pass_fds=[lock],
