@@ -17,7 +17,7 @@ test: tools $(VENV)/.trainer check
 
 # All proofs, the long ones too; leaves its dated result in docs/test-all.txt, to be committed.
 test-all: tools $(VENV)/.trainer check
-	set -o pipefail; REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest -m "long or not long" -p no:warnings --durations=10 \
+	set -o pipefail; REPRISE_STORE=$(TEST_STORE) $(BIN)/pytest -m "long or not long" --disable-warnings --durations=10 \
 	    | tee .cache/test-all.log
 	{ echo "make test-all, $$(date -u +%Y-%m-%d), commit $$(git rev-parse --short HEAD), $$(nproc) cores"; \
 	  tail -n 13 .cache/test-all.log; } > docs/test-all.txt
