@@ -29,6 +29,7 @@ HOST = {
     "environments": ("artifacts", "build", "events", "layers", "lock", "project", "store"),
     "stored_image": ("build", "environments", "lock", "store"),
     "diff": ("engine", "image", "store", "stored_image"),
+    "feed": ("events", "registry", "store"),
     "ingest": ("image", "lock", "store"),
     "snapshots": ("ingest", "lock", "store"),
     "start": (),
@@ -38,12 +39,12 @@ HOST = {
     "slurm": (),
     "trainer_process": ("engine", "events"),
     "train": (
-        *("artifacts", "engine", "events", "lock", "project", "run_config", "run_folder", "snapshots", "store"),
-        *("trainer_process", "trust"),
+        *("artifacts", "engine", "events", "feed", "lock", "project", "run_config", "run_folder", "snapshots"),
+        *("store", "trainer_process", "trust"),
     ),
     "host": (
-        *("artifacts", "build", "events", "lock", "registry", "run_config", "run_folder", "snapshots", "store"),
-        *("stored_image", "train", "trust"),
+        *("artifacts", "build", "events", "feed", "lock", "registry", "run_config", "run_folder", "snapshots"),
+        *("store", "stored_image", "train", "trust"),
     ),
     "admission": ("registry", "store", "trust"),
     "bundle": ("events", "registry", "store", "trust"),
@@ -76,7 +77,7 @@ HOST = {
     "cli": (
         *("audit", "build", "demo", "environments", "events", "lock", "project", "store", "train", "trust"),
         *("archive", "artifacts", "bom", "diff", "engine", "layouts", "nix", "outdated", "rebuild", "registry"),
-        *("ingest_data", "prune"),
+        *("feed", "ingest_data", "prune"),
         *("admission", "bundle", "doctor", "host", "run_config", "run_folder", "runs", "snapshots"),
         *("slurm", "trackers"),
         *("vulnerabilities", "witness"),

@@ -6,12 +6,14 @@ Needs no project, lock or checkout: what decides is the image, its signatures an
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reprise.build import LOCK_TYPE
 from reprise.events import OnEvent, ignore
+from reprise.feed.snapshot import FedSnapshot, ShardPlace, fed_snapshot
 from reprise.lock.model import Sources
 from reprise.registry.checked_pull import is_whole, pull_checked
 from reprise.registry.origin import RegistryOrigin, image_of
@@ -19,7 +21,7 @@ from reprise.registry.pull import NOBODY, Arrival, PullReport
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference, source_name, stored_name
 from reprise.registry.repository import open_repository
 from reprise.run_folder import load_run
-from reprise.snapshots import data_artifacts
+from reprise.snapshots import StoredSnapshot, data_artifacts
 from reprise.store import Store
 from reprise.store.platforms import image_for
 from reprise.store.references import record_pull
@@ -112,6 +114,7 @@ def run_in_image(
     output: Path | None = None,
     resume: Path | None = None,
     workers: int = 1,
+    shards: ShardPlace | None = None,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, in an image that was obtained; its `run.environment` picks nothing here.
@@ -127,22 +130,27 @@ def run_in_image(
     loaded, begun = load_run(config, overrides, resume)
     if begun and begun.image != image.digest:
         raise InputError(f"run {begun.run} is one of image {begun.image}, not of {image.digest}")
-    artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent if config else None)
-    there = all(launcher.store.has(each.digest) for each in artifacts)
-    sources = Sources() if there else _sources(launcher.store, image.digest)
-    snapshot = bring_snapshot(loaded.config.data, artifacts, launcher.store, sources, on_event)
-    return run_training(
-        loaded.data,
-        image.digest,
-        snapshot,
-        launcher,
-        code=loaded.code,
-        start=loaded.start,
-        output=resume or output,
-        begun=begun,
-        workers=workers,
-        on_event=on_event,
-    )
+    with ExitStack() as stack:
+        snapshot: StoredSnapshot | FedSnapshot
+        if shards is not None:
+            snapshot = stack.enter_context(fed_snapshot(loaded.config.data, shards, launcher.store, on_event=on_event))
+        else:
+            artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent if config else None)
+            there = all(launcher.store.has(each.digest) for each in artifacts)
+            sources = Sources() if there else _sources(launcher.store, image.digest)
+            snapshot = bring_snapshot(loaded.config.data, artifacts, launcher.store, sources, on_event)
+        return run_training(
+            loaded.data,
+            image.digest,
+            snapshot,
+            launcher,
+            code=loaded.code,
+            start=loaded.start,
+            output=resume or output,
+            begun=begun,
+            workers=workers,
+            on_event=on_event,
+        )
 
 
 def _usable(store: Store, digest: str, policy: Policy) -> str:

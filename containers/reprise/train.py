@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from reprise.artifacts.fetch import fetch
 from reprise.engine.interface import EngineName, ImageRef, RunFolders
@@ -36,6 +37,9 @@ from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
 from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
 from reprise_trainer.training.records.record import RunRecord, read_record
+
+if TYPE_CHECKING:  # what a registry needs is slow to import
+    from reprise.feed.snapshot import FedSnapshot, ShardPlace
 
 RUN_TYPE = "application/vnd.reprise.run.v1"
 LAUNCHER = "launcher"
@@ -110,6 +114,7 @@ def train(
     output: Path | None = None,
     resume: Path | None = None,
     workers: int = 1,
+    shards: ShardPlace | None = None,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, inside the signed image of its environment.
@@ -122,6 +127,7 @@ def train(
         output: a new or empty folder for the run's files; `runs/<run id>` by default.
         resume: the folder of a run that goes on; where nothing has begun in it, the run of `config` starts there.
         workers: how many processes share the work; it decides nothing.
+        shards: where the snapshot's shards come from while the run goes on; None brings all of them first.
         on_event: told of phases and steps.
 
     Returns:
@@ -130,7 +136,8 @@ def train(
     Raises:
         NotFoundError: no such file, or the environment's image is not in the store.
         InputError: the configuration or the data is wrong.
-        DoesNotHoldError: the policy does not hold for the image.
+        UnavailableError: the data are not to be had.
+        DoesNotHoldError: the policy does not hold for the image, or shards have other bytes than their digests.
         RefusedError: the trainer refused to start on what it measured.
     """
     loaded, begun = load_run(config, overrides, resume)
@@ -138,20 +145,27 @@ def train(
     image = begun.image if begun else launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
     sources = read_environment(project.environment_file(parsed.run.environment)).sources
-    artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent if config else None)
-    snapshot = bring_snapshot(parsed.data, artifacts, launcher.store, sources, on_event)
-    return run_training(
-        loaded.data,
-        image,
-        snapshot,
-        launcher,
-        code=loaded.code,
-        start=loaded.start,
-        output=resume or output,
-        begun=begun,
-        workers=workers,
-        on_event=on_event,
-    )
+    with ExitStack() as stack:
+        snapshot: StoredSnapshot | FedSnapshot
+        if shards is not None:
+            from reprise.feed.snapshot import fed_snapshot
+
+            snapshot = stack.enter_context(fed_snapshot(parsed.data, shards, launcher.store, on_event=on_event))
+        else:
+            artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent if config else None)
+            snapshot = bring_snapshot(parsed.data, artifacts, launcher.store, sources, on_event)
+        return run_training(
+            loaded.data,
+            image,
+            snapshot,
+            launcher,
+            code=loaded.code,
+            start=loaded.start,
+            output=resume or output,
+            begun=begun,
+            workers=workers,
+            on_event=on_event,
+        )
 
 
 def bring_snapshot(
@@ -170,7 +184,7 @@ def bring_snapshot(
 def run_training(
     config: bytes,
     image: str,
-    snapshot: StoredSnapshot,
+    snapshot: StoredSnapshot | FedSnapshot,
     launcher: Launcher,
     *,
     code: bytes | None = None,
@@ -202,7 +216,7 @@ def run_training(
     contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code, start=start)
     output = begun.folder if begun else make_run_folder(output or Path("runs") / run_id, contents)
     started = time.monotonic()
-    with held(output), launch_folder(contents) as launch:
+    with held(output), launch_folder(contents) as launch, _serving(snapshot, launch):
         write_durably(output / DELEGATION_FILE, contents.delegation)
         folders = RunFolders(launch, snapshot.folder, output)
         run_trainer(launcher.engine, ImageRef(launcher.store, image), folders, gpus=launcher.gpus, on_event=on_event)
@@ -242,8 +256,12 @@ def check_record(folder: Path, policy: Policy) -> RunRecord:
     return read_record(verify_record(record, delegation, policy).record.predicate)
 
 
+def _serving(snapshot: StoredSnapshot | FedSnapshot, launch: Path) -> AbstractContextManager[None]:
+    return nullcontext() if isinstance(snapshot, StoredSnapshot) else snapshot.serving(launch)
+
+
 def _launch_contents(
-    config: bytes, image: str, snapshot: StoredSnapshot, launcher: Launcher, run_id: str, workers: int
+    config: bytes, image: str, snapshot: StoredSnapshot | FedSnapshot, launcher: Launcher, run_id: str, workers: int
 ) -> LaunchContents:
     run_key = make_key()
     policy = write_policy(launcher.run_policy).encode()

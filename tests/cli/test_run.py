@@ -43,6 +43,11 @@ def test_an_unsigned_image_ends_in_one_message_and_exit_code_1(reprise: Any, tmp
         (["127.0.0.1:1/a:1", CONFIG, "--policy", "none.toml"], 66, "none.toml"),
         (["127.0.0.1:1/a:1", CONFIG, "--set", "run.sed=1"], 65, "did you mean 'seed'"),
         (["127.0.0.1:1/a:1", CONFIG, "--set", "seed"], 65, "expected KEY=VALUE"),
+        (
+            ["127.0.0.1:1/a:1", CONFIG, "--shards-from", "127.0.0.1:1/b:1", "--shard-cache", "2 GBs"],
+            2,
+            "is not a size",
+        ),
         (["127.0.0.1:1/a:1", CONFIG, "--gpus", "all"], 2, "gives a run no GPU"),
         (["127.0.0.1:1/a:1", CONFIG, "--engine", "podman", "--gpus", "all"], 2, "gives a run no GPU"),
         (["127.0.0.1:1/a:1", CONFIG, "--engine", "docker", "--gpus", "most"], 65, "does not name GPUs"),

@@ -1,4 +1,4 @@
-"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT [START [WORKERS]].
+"""Run a configuration as the trainer does, outside an image: CONFIG SNAPSHOT DIGEST OUTPUT [START [WORKERS [FEED]]].
 
 Prints JSON lines. Started again on the same OUTPUT, it goes on.
 """
@@ -26,14 +26,14 @@ def print_event(event: dict[str, Any]) -> None:
 
 def main() -> int:
     path, snapshot, digest, output, *rest = sys.argv[1:]
-    start, workers = [*rest, "", "1"][:2] if len(rest) != 1 else [rest[0], "1"]
+    start, workers, feed = [*rest, *["", "1", ""][len(rest) :]]
     config = Path(path).read_bytes()
     profile, threads = profile_asked_for(config, where=path)
     require_cpu(profile)
     enter_profile(profile, threads)
     outside = group_outside(os.environ)
     with stop_on_signals() as stop, nullcontext(outside) if outside else crew(int(workers)) as group:
-        return train(path, snapshot, digest, output, start, stop=stop, group=group)
+        return train(path, snapshot, digest, output, start, stop=stop, group=group, feed=feed)
 
 
 def train(
@@ -46,11 +46,13 @@ def train(
     stop: Stop,
     group: Group = SINGLE,
     emit: Callable[[dict[str, Any]], None] = print_event,
+    feed: str = "",
 ) -> int:
     from reprise_trainer.training.run import Request, run, run_along
 
     config, begins = Path(path).read_bytes(), Path(start) if start else None
-    request = Request(config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output), begins)
+    asked = Path(feed) if feed else None
+    request = Request(config, "sha256:" + "1" * 64, digest, Path(snapshot), Path(output), begins, feed=asked)
     if group.rank > 0:
         run_along(request, where=path, stop=stop, group=group)
         return 0

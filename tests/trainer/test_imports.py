@@ -40,6 +40,8 @@ def test_only_its_own_modules_import_a_framework(framework: str) -> None:
         ("reprise_trainer.__main__", ("pydantic", "numpy", "torch", "cryptography", "safetensors")),
         ("reprise_trainer.data.snapshot", ("numpy", "torch")),
         ("reprise_trainer.data.croissant", ("numpy", "torch")),
+        ("reprise_trainer.data.shard_order", ("numpy", "torch")),
+        ("reprise_trainer.data.feed", ("numpy", "torch")),
         ("reprise_trainer.config.read", ("numpy", "torch")),
         ("reprise_trainer.training.records.record", ("numpy", "torch")),
         ("reprise_trainer.training.ledger", ("numpy", "torch", "pydantic")),

@@ -17,6 +17,7 @@ from reprise_trainer.errors import RefusedError, RepriseError, StoppedError
 from reprise_trainer.identity.launch import (
     CONFIG_FILE,
     DATA,
+    FEED_SOCKET,
     LAUNCH_FILE,
     MOUNTED_AT,
     OUTPUT,
@@ -119,8 +120,16 @@ def _enter_own_code(launch_folder: Path, config: bytes) -> OwnCode | None:
 def _request(identity: Identity, launch_folder: Path, config: bytes, data: Path, output: Path) -> Request:
     from reprise_trainer.training.ready import Request
 
-    start = launch_folder / START_FOLDER
-    return Request(config, identity.digest, identity.launch.snapshot, data, output, start if start.is_dir() else None)
+    start, feed = launch_folder / START_FOLDER, launch_folder / FEED_SOCKET
+    return Request(
+        config,
+        identity.digest,
+        identity.launch.snapshot,
+        data,
+        output,
+        start if start.is_dir() else None,
+        feed=feed if feed.is_socket() else None,
+    )
 
 
 def _train_and_record(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 if TYPE_CHECKING:
+    from reprise.feed.snapshot import ShardPlace
     from reprise.trust.passphrase import Passphrase
 
 EngineName = Literal["namespaces", "docker", "podman"]
@@ -105,7 +107,37 @@ RunWorkersOption = Annotated[
     int,
     typer.Option("--workers", min=1, max=256, help="Processes that share a run's logical shards; never changes bits."),
 ]
+ShardsFromOption = Annotated[
+    str | None,
+    typer.Option(
+        "--shards-from",
+        help="Bring the snapshot's shards from here while the run goes on: a reference, or an OCI layout.",
+        metavar="REF",
+    ),
+]
+ShardCacheOption = Annotated[
+    str, typer.Option("--shard-cache", help="With --shards-from: how much room shards may take here.", metavar="SIZE")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
+
+
+def shard_place(where: str | None, room: str, certificates: Path | None = None) -> ShardPlace | None:
+    """Where shards come from, by the two options; None where all are brought first.
+
+    Raises:
+        UsageError: `room` is no size.
+    """
+    from reprise_trainer.errors import UsageError
+
+    match = re.fullmatch(r"(\d{1,15})\s*([kMGT]?)(i?)B", room)
+    if not match or (match[3] and not match[2]):
+        raise UsageError(f"--shard-cache: {room!r} is not a size", hint="Write it as 500MB, 20GB or 16GiB.")
+    if where is None:
+        return None
+    from reprise.feed.snapshot import ShardPlace
+
+    unit = 1024 if match[3] else 1000
+    return ShardPlace(where, int(match[1]) * unit ** " kMGT".index(match[2] or " "), certificates)
 
 
 def passphrase_source(

@@ -22,8 +22,11 @@ from reprise.cli.options import (
     ResumeOption,
     RunWorkersOption,
     SetOption,
+    ShardCacheOption,
+    ShardsFromOption,
     StoreOption,
     TensorBoardOption,
+    shard_place,
 )
 
 
@@ -44,6 +47,8 @@ def command(
     ] = None,
     resume: ResumeOption = None,
     workers: RunWorkersOption = 1,
+    shards_from: ShardsFromOption = None,
+    shard_cache: ShardCacheOption = "4GB",
     store: StoreOption = None,
     key: KeyOption = None,
     passphrase_fd: PassphraseDescriptorOption = None,
@@ -77,6 +82,7 @@ def command(
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
+    shards = shard_place(shards_from, shard_cache, certificates)
     # What is wrong with it, or with the engine, is said before anything is asked or made.
     name = load_run(config, overrides, resume)[0].config.run.name
     choose_engine(engine, gpus)
@@ -109,6 +115,7 @@ def command(
             output=output,
             resume=resume,
             workers=workers,
+            shards=shards,
             on_event=on_event,
         )
     if note := witness_note(launcher.policy, result.output):

@@ -22,8 +22,11 @@ from reprise.cli.options import (
     ResumeOption,
     RunWorkersOption,
     SetOption,
+    ShardCacheOption,
+    ShardsFromOption,
     StoreOption,
     TensorBoardOption,
+    shard_place,
 )
 
 
@@ -37,6 +40,8 @@ def command(
     ] = None,
     resume: ResumeOption = None,
     workers: RunWorkersOption = 1,
+    shards_from: ShardsFromOption = None,
+    shard_cache: ShardCacheOption = "4GB",
     layout: Annotated[
         Path | None,
         typer.Option(
@@ -76,6 +81,7 @@ def command(
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
+    shards = shard_place(shards_from, shard_cache)
     # What is wrong with it is said before a key or a store is made.
     name = load_run(config, overrides, resume)[0].config.run.name
     launcher = open_launcher(
@@ -98,6 +104,7 @@ def command(
             output=output,
             resume=resume,
             workers=workers,
+            shards=shards,
             on_event=on_event,
         )
     if note := witness_note(launcher.policy, result.output):

@@ -46,10 +46,10 @@ class AugmentSection(Section):
 class Loading(Section):
     """How training reads the snapshot; no part of what the snapshot is."""
 
-    order: Literal["auto", "whole", "windows"] = Field(
+    order: Literal["auto", "whole", "windows", "shards"] = Field(
         default="auto",
-        description="How far records are permuted: `whole`, or in `windows` that are read in turn; "
-        "`auto`: windows from 8 GiB on.",
+        description="How far records are permuted: `whole`, or in `windows` that are read in turn, or in those of "
+        "whole `shards`; `auto`: windows from 8 GiB on.",
     )
     workers: int = Field(default=1, ge=0, le=64, description="Threads that make batches ahead; never changes a bit.")
     augment: AugmentSection | None = Field(default=None, description="Random changes of images; a table of its own.")

@@ -9,6 +9,9 @@ from pydantic import Field, model_validator
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.section import Section
 
+TRAIN_SPLIT = "train"
+"""The split that a run trains on."""
+
 
 class TrainSection(Section):
     backend: Literal["torch", "jax"] = Field(default="torch", description="Numeric framework: `torch` or `jax`.")

@@ -82,6 +82,20 @@ class Order:
             outside = outside[values[outside] >= self.records]
         return values
 
+    def windows_from(self, position: int) -> tuple[tuple[int, int], tuple[int, int]]:
+        """The window that `position` of the stream lies in, and the one after it, each as (epoch, window)."""
+        epoch, place = divmod(position, self.records)
+        window = place // (self.chunk * self.window)
+        last = (self.records - 1) // (self.chunk * self.window)
+        return (epoch, window), (epoch, window + 1) if window < last else (epoch + 1, 0)
+
+    def chunks_of(self, epoch: int, window: int) -> list[int]:
+        """The chunks whose records an epoch permutes among each other in one window."""
+        chunks = -(-self.records // self.chunk)
+        slots = np.arange(window * self.window, min((window + 1) * self.window, chunks), dtype=np.int64)
+        found: list[int] = _permute(_round_keys("chunks", self.seed, epoch), chunks, slots).tolist()
+        return found
+
     def _two_levels(self, epoch: int, places: Indices) -> Indices:
         """A permutation of [0, chunks * chunk): windows of permuted chunks, each permuted inside."""
         chunks = -(-self.records // self.chunk)

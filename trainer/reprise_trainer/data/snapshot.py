@@ -15,13 +15,16 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.data.merkle import merkle_root
 from reprise_trainer.errors import InputError, NotFoundError, RefusedError
+
+if TYPE_CHECKING:
+    from reprise_trainer.data.shelf import Shelf
 
 DOCUMENT = "snapshot.json"
 READ_SIZE = 1 << 20
@@ -178,12 +181,13 @@ def shards_root(splits: Mapping[str, Split]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class OpenSnapshot:
-    """A snapshot whose document and shards were checked. `size` counts the bytes of all shards."""
+    """A snapshot whose document and shards were checked; with a `shelf`, shards are when they come. `size`: bytes."""
 
     folder: Path
     snapshot: Snapshot
     digest: str
     size: int
+    shelf: Shelf | None = None
 
 
 def encode_snapshot(snapshot: Snapshot) -> bytes:
@@ -221,6 +225,16 @@ def open_snapshot(folder: Path, *, expected: str | None = None, workers: int | N
         InputError: `snapshot.json` is malformed.
         RefusedError: another snapshot than `expected`, or a shard whose bytes are not those of the document.
     """
+    snapshot, digest = read_document(folder, expected)
+    shards = snapshot.shards()
+    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
+        for problem in filter(None, pool.map(lambda shard: shard_problem(folder, shard), shards)):
+            raise RefusedError(problem)
+    return OpenSnapshot(folder, snapshot, digest, sum(shard.size for shard in shards))
+
+
+def read_document(folder: Path, expected: str | None = None) -> tuple[Snapshot, str]:
+    """The snapshot that a folder's document describes, and its digest; errors as for `open_snapshot`."""
     path = folder / DOCUMENT
     try:
         data = path.read_bytes()
@@ -229,13 +243,7 @@ def open_snapshot(folder: Path, *, expected: str | None = None, workers: int | N
     digest = sha256_digest(data)
     if expected is not None and digest != expected:
         raise RefusedError(f"{path}: the snapshot is {digest}, expected {expected}")
-    snapshot = decode_snapshot(data, where=str(path))
-    shards = snapshot.shards()
-    with ThreadPoolExecutor(workers or os.cpu_count() or 1) as pool:
-        for problem in pool.map(lambda shard: _shard_problem(folder, shard), shards):
-            if problem:
-                raise RefusedError(problem)
-    return OpenSnapshot(folder, snapshot, digest, sum(shard.size for shard in shards))
+    return decode_snapshot(data, where=str(path)), digest
 
 
 def _inconsistencies(snapshot: Snapshot) -> Iterator[str]:
@@ -274,7 +282,8 @@ def _split_inconsistencies(snapshot: Snapshot, name: str, split: Split) -> Itera
             yield f"split {name}: the counts of {field_name!r} do not add up"
 
 
-def _shard_problem(folder: Path, shard: Shard) -> str | None:
+def shard_problem(folder: Path, shard: Shard) -> str | None:
+    """What is wrong with a shard's file, in words; None if nothing. Raises NotFoundError when it can't be read."""
     path = folder / shard.path
     digest, size = hashlib.sha256(), 0
     try:

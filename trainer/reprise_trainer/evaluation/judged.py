@@ -46,7 +46,8 @@ def judge(
     evaluated = partial(_evaluate, section, source, backend, state, preprocess)
     found = evaluated(section.split, group=_group(section, source))
     if own is not None:
-        records, columns = source.snapshot.split(section.split).records, open_columns(source, section.split)
+        records = source.snapshot.split(section.split).records
+        columns = open_columns(source, section.split, in_order=True)
         rows = predictions(backend, state, columns, records, section.batch_size, preprocess)
         found = replace(found, own=own(_trimmed(rows)))
     if not section.membership:
@@ -70,7 +71,7 @@ def _evaluate(
     return evaluate(
         backend,
         state,
-        open_columns(source, split),
+        open_columns(source, split, in_order=True),
         records=min(records, at_most or records),
         batch_size=section.batch_size,
         classes=max((len(each.classes or ()) for each in source.snapshot.fields if each.name in CLASSES), default=0),

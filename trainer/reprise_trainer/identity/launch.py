@@ -30,6 +30,8 @@ CODE_FILE = "code.tar"
 """The user's own code, where the configuration names some."""
 START_FOLDER = "start"
 """The checkpoint of another run that the configuration starts from, where it names one."""
+FEED_SOCKET = "shards.sock"
+"""Where the launcher listens, when it brings the snapshot's shards as they are needed."""
 
 SIZE_LIMIT = 16 << 20
 """Bytes of a file in the folder."""

@@ -11,15 +11,13 @@ from reprise_trainer.config.data import MadeData, StoreSection, places
 from reprise_trainer.config.model import CnnSection, GptSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.read import RunConfig
-from reprise_trainer.config.train import TrainSection
+from reprise_trainer.config.train import TRAIN_SPLIT, TrainSection
 from reprise_trainer.data.augment import Augmentation
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot, Snapshot
 from reprise_trainer.errors import InputError, RefusedError, SystemFailureError
 from reprise_trainer.training.checkpoints.retention import Retention
 from reprise_trainer.training.schedule import Schedule
-
-TRAIN_SPLIT = "train"
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,9 @@ from pathlib import Path
 from reprise_trainer.backends.interface import Backend, State
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
+from reprise_trainer.config.train import TRAIN_SPLIT
 from reprise_trainer.data.batches import BatchSource
+from reprise_trainer.data.shelf import open_fed_snapshot
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.errors import InputError, RefusedError
 from reprise_trainer.numerics.enter import require_profile
@@ -19,7 +21,7 @@ from reprise_trainer.numerics.proof import Proof
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.loop import available_workers, first_state, train
-from reprise_trainer.training.plan import TRAIN_SPLIT, Plan, make_backend, make_plan, open_batches
+from reprise_trainer.training.plan import Plan, make_backend, make_plan, open_batches
 from reprise_trainer.training.prices import prices
 from reprise_trainer.training.proving import prove_run
 from reprise_trainer.training.records.streams import Stream, find_streams
@@ -36,7 +38,8 @@ from reprise_trainer.training.workers.machines import compare_machines
 class Request:
     """What is to be run: the configuration's bytes, the digests of image and snapshot, the snapshot's folder, the
     folder for what comes out (empty, or as an earlier attempt of the same run left it), the folder of the checkpoint
-    that the configuration starts from (if any), and what signs each checkpoint's folder, given its name (if anything).
+    that the configuration starts from (if any), what signs each checkpoint's folder, given its name (if anything), and
+    the socket at which shards are asked for (None: they are all there).
     """
 
     config: bytes
@@ -46,6 +49,7 @@ class Request:
     output: Path
     start: Path | None = None
     sign: Callable[[Path, str], None] | None = None
+    feed: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
     Args and raises: as for `run.run`.
     """
     config = read_config(request.config, where=where)
-    source = open_snapshot(request.data, expected=request.snapshot)
+    source = _open(request)
     emit({"event": "checked", "snapshot": source.digest, "message": _checked(source)})
     profile, threads = PROFILES[config.run.profile], config.run.threads
     require_profile(profile, threads)
@@ -121,6 +125,12 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
     )
 
 
+def _open(request: Request) -> OpenSnapshot:
+    if request.feed is None:
+        return open_snapshot(request.data, expected=request.snapshot)
+    return open_fed_snapshot(request.data, request.feed, expected=request.snapshot)
+
+
 def _require_sharing(group: Group, plan: Plan, stages: Stages) -> None:
     """Refuse what several workers can't do, before anybody waits for another."""
     own_shards(group.rank, group.size, plan.shards)
@@ -146,4 +156,6 @@ def _start(
 
 def _checked(source: OpenSnapshot) -> str:
     shards = sum(len(split.shards) for split in source.snapshot.splits.values())
-    return f"snapshot {source.digest} checked: {source.snapshot.name}, {shards} shards, {source.size / 1e6:.1f} MB"
+    what = f"{source.snapshot.name}, {shards} shards, {source.size / 1e6:.1f} MB"
+    later = "" if source.shelf is None else ", each checked when it comes"
+    return f"snapshot {source.digest} checked: {what}{later}"

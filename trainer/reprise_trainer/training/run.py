@@ -9,6 +9,7 @@ from typing import Any
 
 from reprise_trainer.backends.interface import State
 from reprise_trainer.config.read import RunConfig
+from reprise_trainer.config.train import TRAIN_SPLIT
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.evaluation.evaluate import Evaluation
 from reprise_trainer.evaluation.judged import judge
@@ -17,7 +18,7 @@ from reprise_trainer.training.failure import write_failure
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import FILE_NAME
 from reprise_trainer.training.loop import Trained, train_along
-from reprise_trainer.training.plan import TRAIN_SPLIT, Plan
+from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import NotFiniteError
 from reprise_trainer.training.ready import Ready, Request, make_ready
 from reprise_trainer.training.records.attempts import Attempt, Log, attempt, read_attempts
