@@ -54,6 +54,16 @@ def test_the_example_is_valid() -> None:
         ("shards = 4", "shards = 3", "train: shards must be a power of two that divides"),
         ("batch_size = 32", "batch_size = 30", "batch_size 30 (one of 1, 2), not 4"),
         ("every = 10", "every = 10\nkeep_best = 2", "checkpoint: keep_every and keep_best say what is kept beside"),
+        (
+            "every = 10",
+            'every = 10\nmetric = "validation"',
+            'run.toml: checkpoint.metric is "validation": say in [validation]',
+        ),
+        (
+            "every = 10",
+            'every = 10\nmetric = "validation"\n[validation]\nevery = 4',
+            "checkpoint.every (10) must be a multiple of validation.every (4)",
+        ),
         ("every = 10", "evry = 10", "checkpoint.evry: unknown key; did you mean 'every'?"),
         ("lr = 0.01", "lr = nan", "train.optimizer.lr: "),
         (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.trainer.conftest import environment
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.training.checkpoints.checkpoint import write_checkpoint
 from reprise_trainer.training.checkpoints.names import checkpoint_folders, checkpoint_name, checkpoint_step
-from reprise_trainer.training.checkpoints.retention import MeanLosses, Retention, pin, pins, remove_old, unpin
+from reprise_trainer.training.checkpoints.retention import BestLosses, Retention, pin, pins, remove_old, unpin
 
 STEPS = st.sets(st.integers(1, 60), min_size=1, max_size=20)
 
@@ -45,11 +46,29 @@ def test_without_a_rule_all_are_kept(steps: set[int]) -> None:
 
 def test_the_mean_loss_is_that_since_the_checkpoint_before() -> None:
     lines = [{"step": 0, "loss": (1.0).hex()}, {"step": 1, "loss": (2.0).hex()}, {"checkpoint": 2}]
-    means = MeanLosses([*lines, {"step": 2, "loss": (0.25).hex()}])
-    means.add(0.75)
-    means.end(4)
-    means.end(4)  # no step since: nothing changes
-    assert means.means == {2: 1.5, 4: 0.5}
+    losses = BestLosses("loss", [*lines, {"step": 2, "loss": (0.25).hex(), "validation": (9.0).hex()}])
+    losses.add(0.75)
+    losses.end(4)
+    losses.end(4)  # no step since: nothing changes
+    assert losses.of == {2: 1.5, 4: 0.5}
+
+
+def test_a_checkpoint_has_the_validation_after_its_own_last_step_and_no_other() -> None:
+    lines = [
+        {"step": 0, "loss": (1.0).hex(), "validation": (7.0).hex()},  # of a state that is no checkpoint
+        {"step": 1, "loss": (1.0).hex(), "validation": (0.5).hex()},
+        {"checkpoint": 2},
+        {"step": 2, "loss": (0.25).hex(), "validation": (0.125).hex()},
+    ]
+    losses = BestLosses("validation", lines)
+    losses.add(0.25)
+    losses.end(4)  # not validated: the loss after step 2 is another state's
+    losses.add(0.25, math.nan)
+    losses.end(5)
+    losses.add(0.25, 0.5)
+    losses.end(6)
+    assert losses.of == {2: 0.5, 6: 0.5}
+    assert Retention(1, None, 1, "validation").removable((2, 4, 5, 6, 7), losses.of, ()) == (4, 5, 6)
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from tests.trainer.conftest import CONFIG, Ran, RunOnce, command, environment
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.numerics.profiles import MARKER
 from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint
-from reprise_trainer.training.checkpoints.retention import MeanLosses
+from reprise_trainer.training.checkpoints.retention import BestLosses
 from reprise_trainer.training.ledger import first_difference, read_ledger, verify_ledger
 
 STEPS = 29  # 3 epochs of 300 records in batches of 32, the last rounded up
@@ -66,8 +66,8 @@ def test_the_ledger_holds_a_line_a_step_and_a_checkpoint(reference: Path) -> Non
 def test_old_checkpoints_go_and_the_ledger_still_names_them(run_once: RunOnce, reference: Path) -> None:
     ran = run_once(CONFIG.replace("every = 10", "every = 10\nkeep_last = 1\nkeep_best = 1"))
     assert ran.code == 0, ran.error
-    means = MeanLosses(read_ledger(ledger(ran.output)).lines).means
-    kept = {min(means, key=lambda step: means[step]), STEPS}
+    losses = BestLosses("loss", read_ledger(ledger(ran.output)).lines).of
+    kept = {min(losses, key=lambda step: losses[step]), STEPS}
     assert {path.name for path in (ran.output / "checkpoints").iterdir()} == {f"step-{step:08d}" for step in kept}
     assert read_ledger(ledger(ran.output)).checkpoints == read_ledger(ledger(reference)).checkpoints
     assert ran.result["state"] == state(reference)

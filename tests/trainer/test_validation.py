@@ -42,6 +42,22 @@ def test_a_run_that_stops_learning_ends_early_and_stays_ended(run_once: RunOnce)
     assert again.bits == first.bits and (again.output / "ledger.jsonl").read_bytes() == data
 
 
+def test_the_best_checkpoint_is_that_with_the_lowest_validation(run_once: RunOnce) -> None:
+    kept = "every = 4\nkeep_last = 1\nkeep_best = 1\nmetric = "
+    by_loss = STOPPING.replace("patience = 1", "patience = 9").replace("every = 10", kept + '"loss"')
+    by_validation = by_loss.replace('"loss"', '"validation"')
+    first, second = run_once(by_loss), run_once(by_validation)
+    assert second.code == 0, second.error
+    losses = {
+        line["step"] + 1: float.fromhex(line["validation"])
+        for line in read_ledger((second.output / "ledger.jsonl").read_bytes()).lines
+        if "validation" in line
+    }
+    best = min(losses, key=lambda done: (losses[done], done))
+    left = [{path.name for path in (ran.output / "checkpoints").iterdir()} for ran in (first, second)]
+    assert left[1] == {f"step-{best:08d}", "step-00000029"} != left[0]
+
+
 def test_a_split_that_is_not_there_is_refused_before_training(run_once: RunOnce) -> None:
     ran = run_once(VALIDATED.replace('split = "test"', 'split = "other"', 1))
     assert ran.code == InputError.exit_code and "has no split 'other'" in ran.error

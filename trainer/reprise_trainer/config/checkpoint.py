@@ -8,6 +8,8 @@ from pydantic import Field, model_validator
 
 from reprise_trainer.config.section import Section
 
+BestBy = Literal["loss", "validation"]
+
 
 class CheckpointSection(Section):
     every: int | None = Field(default=None, ge=1, description="Steps between checkpoints; one is made at the end.")
@@ -18,8 +20,10 @@ class CheckpointSection(Section):
         default=None, ge=1, description="Kept beside the newest: those after a multiple of this many steps."
     )
     keep_best: int = Field(default=0, ge=0, description="Kept beside the newest: this many of the best by `metric`.")
-    metric: Literal["loss"] = Field(
-        default="loss", description="What best means. `loss`: the lowest mean loss since the checkpoint before."
+    metric: BestBy = Field(
+        default="loss",
+        description="What best means: the lowest mean loss in training since the checkpoint before (`loss`), "
+        "or in the validation of the checkpoint itself (`validation`).",
     )
 
     @model_validator(mode="after")

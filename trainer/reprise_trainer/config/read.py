@@ -7,7 +7,7 @@ import tomllib
 from collections.abc import Iterable
 from typing import Annotated, Any, get_args
 
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from pydantic_core import ErrorDetails
 
 from reprise_trainer.config.checkpoint import CheckpointSection
@@ -53,6 +53,20 @@ class RunConfig(Section):
         default={}, description="Stream of random numbers → why the run has it; for the run record."
     )
     evaluate: EvaluateSection = EvaluateSection()
+
+    @model_validator(mode="after")
+    def _checkpoints_are_validated(self) -> RunConfig:
+        """Checkpoints that are ranked by validation are validated themselves: an earlier state's loss is not theirs."""
+        if self.checkpoint.metric != "validation":
+            return self
+        if self.validation is None:
+            raise ValueError('checkpoint.metric is "validation": say in [validation] how the run is validated')
+        if self.checkpoint.every and self.checkpoint.every % self.validation.every:
+            raise ValueError(
+                f'checkpoint.metric is "validation": checkpoint.every ({self.checkpoint.every}) must be a multiple of '
+                f"validation.every ({self.validation.every}), so that each checkpoint is validated"
+            )
+        return self
 
 
 def read_config(data: bytes, *, where: str, overrides: Iterable[Override] = ()) -> RunConfig:
@@ -100,7 +114,8 @@ def _problem(error: ErrorDetails) -> str:
         case "union_tag_invalid" | "union_tag_not_found":
             return f"{place}.kind: expected one of {error.get('ctx', {}).get('expected_tags', 'the known kinds')}"
         case "value_error":
-            return f"{place}: {error['msg'].removeprefix('Value error, ')}"
+            said = error["msg"].removeprefix("Value error, ")
+            return f"{place}: {said}" if place else said
         case _:
             message = error["msg"]
             return f"{place}: {message[0].lower()}{message[1:]}, not {_shown(error['input'])}"

@@ -18,7 +18,7 @@ from typing import Any
 from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.errors import DoesNotHoldError, RepriseError, StorageError
 from reprise_trainer.training.checkpoints.names import CHECKPOINTS
-from reprise_trainer.training.checkpoints.retention import MeanLosses, remove_old
+from reprise_trainer.training.checkpoints.retention import BestLosses, remove_old
 from reprise_trainer.training.checkpoints.writer import CheckpointWriter
 from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import Reading, StepFacts
@@ -55,8 +55,8 @@ class Journal:
     ) -> None:
         self._plan, self._beginning, self._output, self._emit = plan, beginning, output, emit
         self._ledger = beginning.ledger
-        self._losses = MeanLosses(beginning.lines)
-        folder, losses = output / CHECKPOINTS, self._losses.means
+        self._losses = BestLosses(plan.retention.metric, beginning.lines)
+        folder, losses = output / CHECKPOINTS, self._losses.of
         self._writer = CheckpointWriter(
             folder,
             aliases={f"model/{name}": f"model/{target}" for name, target in aliases.items()},
@@ -120,7 +120,7 @@ class Journal:
         if reading is None:
             return
         facts = reading.read()
-        self._losses.add(facts.loss)
+        self._losses.add(facts.loss, facts.validation)
         if self._writer.in_flight:
             self._waiting.append(facts)
         else:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Recipe, Sgd
 from reprise_trainer.backends.models import Cnn, Gpt, Mlp, Model, Own
+from reprise_trainer.config.checkpoint import CheckpointSection
 from reprise_trainer.config.data import MadeData, StoreSection, places
 from reprise_trainer.config.model import CnnSection, GptSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
@@ -57,7 +58,7 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
         schedule=_schedule(config.train.optimizer, steps),
         model=_model(config, source.snapshot),
         recipe=_recipe(config.train),
-        retention=Retention(config.checkpoint.keep_last, config.checkpoint.keep_every, config.checkpoint.keep_best),
+        retention=_retention(config.checkpoint),
     )
 
 
@@ -151,6 +152,10 @@ def _gpt(section: GptSection, snapshot: Snapshot) -> Gpt:
         tied=section.tied,
         recompute=section.recompute,
     )
+
+
+def _retention(section: CheckpointSection) -> Retention:
+    return Retention(section.keep_last, section.keep_every, section.keep_best, section.metric)
 
 
 def _schedule(section: SgdSection | AdamWSection, steps: int) -> Schedule:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from reprise_trainer.config.checkpoint import BestBy
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import NotFoundError
 from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint
@@ -24,18 +25,19 @@ PIN = ".pin"
 @dataclass(frozen=True, slots=True)
 class Retention:
     """How many of the newest are kept (None: all), and beside them those after a multiple of `every` steps, and the
-    `best` ones with the lowest mean loss."""
+    `best` ones with the lowest loss; `metric` says which loss."""
 
     last: int | None = None
     every: int | None = None
     best: int = 0
+    metric: BestBy = "loss"
 
     def removable(self, steps: Iterable[int], losses: Mapping[int, float], pinned: Collection[int]) -> tuple[int, ...]:
         """The checkpoints, of those after `steps` finished steps, that are not kept. The newest always is.
 
         Args:
             steps: finished steps of each checkpoint that there is.
-            losses: finished steps → mean loss since the checkpoint before; of two equal ones the older is better.
+            losses: finished steps → loss, see `BestLosses`; of two equal ones the older is better.
             pinned: steps that a person pinned.
         """
         newest = sorted(steps, reverse=True)
@@ -48,26 +50,38 @@ class Retention:
         )
 
 
-class MeanLosses:
-    """The mean loss between checkpoints, as the ledger's lines tell it: finished steps → mean."""
+class BestLosses:
+    """What checkpoints are ranked by, as the ledger's lines tell it: finished steps → loss.
 
-    def __init__(self, lines: Iterable[Mapping[str, Any]] = ()) -> None:
-        self.means: dict[int, float] = {}
+    By `loss` it is the mean of the steps since the checkpoint before; by `validation` the loss of the validation after
+    the checkpoint's own last step. A checkpoint without one, or whose loss is not finite, has none and is never best.
+    """
+
+    def __init__(self, metric: BestBy, lines: Iterable[Mapping[str, Any]] = ()) -> None:
+        self.of: dict[int, float] = {}
+        self._metric = metric
         self._since: list[float] = []
+        self._validation: float | None = None
         for line in lines:
             if "step" in line:
-                self.add(float.fromhex(line["loss"]))
+                validation = line.get("validation")
+                self.add(float.fromhex(line["loss"]), None if validation is None else float.fromhex(validation))
             else:
                 self.end(line["checkpoint"])
 
-    def add(self, loss: float) -> None:
-        """Take a step's loss."""
+    def add(self, loss: float, validation: float | None = None) -> None:
+        """Take a step's loss, and that of the validation after it, if there was one."""
         self._since.append(loss)
+        self._validation = validation
 
     def end(self, done: int) -> None:
         """A checkpoint stands after `done` steps."""
-        if self._since:
-            self.means[done] = math.fsum(self._since) / len(self._since)
+        if not self._since:
+            return
+        mean = math.fsum(self._since) / len(self._since)
+        found = mean if self._metric == "loss" else self._validation
+        if found is not None and math.isfinite(found):
+            self.of[done] = found
         self._since = []
 
 
