@@ -85,7 +85,7 @@ def base(tmp_path: Path) -> Path:
     for step in (3, 12):
         folder = tmp_path / f"base/checkpoints/step-{step:08d}"
         folder.mkdir(parents=True)
-        (folder / "state.json").write_text(json.dumps({"state": f"sha256:{step:064x}"}))
+        (folder / "state.json").write_text(json.dumps({"state": f"sha256:{step:064x}", "step": step}))
         (folder / "state.safetensors").write_bytes(b"tensors")
     path = tmp_path / "run.toml"
     path.write_text(EXAMPLE.read_text() + '\n[start]\ncheckpoint = "base"\n')

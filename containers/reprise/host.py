@@ -127,7 +127,7 @@ def run_in_image(
             is to go on is one of another image.
         DoesNotHoldError, RefusedError: as for `run_training`.
     """
-    loaded, begun = load_run(config, overrides, resume)
+    loaded, begun = load_run(config, overrides, resume, launcher.store)
     if begun and begun.image != image.digest:
         raise InputError(f"run {begun.run} is one of image {begun.image}, not of {image.digest}")
     with ExitStack() as stack:

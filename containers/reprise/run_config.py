@@ -10,7 +10,8 @@ from pathlib import Path
 import tomlkit
 
 from reprise.image.source import source_archive
-from reprise.start import find_start
+from reprise.start import find_start, is_stored
+from reprise.store import Store
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import InputError, NotFoundError
@@ -27,14 +28,20 @@ class LoadedConfig:
     start: Path | None = None
 
 
-def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
+def load_config(path: Path, overrides: Sequence[Override] = (), store: Store | None = None) -> LoadedConfig:
     """Read a configuration, and the folder of code and the checkpoint that it names.
 
     Overrides change the file's text and leave its comments and order, since a run records the text that was effective.
     Digests of code and checkpoint are written there too, so that whatever names the configuration names those.
 
+    Args:
+        path: the configuration's file.
+        overrides: values that stand before the file's.
+        store: where a checkpoint is looked for that is named by its digest. None for those who only read what the
+            configuration says: such a checkpoint is not found then, and its digests are not written.
+
     Raises:
-        NotFoundError: there is no such file or folder.
+        NotFoundError: there is no such file, folder or checkpoint.
         InputError: it does not fit; each problem is named with its key. Or the code is not what the file pins.
     """
     try:
@@ -51,8 +58,8 @@ def load_config(path: Path, overrides: Sequence[Override] = ()) -> LoadedConfig:
         if not pinned:
             changes.append(Override("code.sha256", found))
     start = None
-    if config.start is not None:
-        start, digests = find_start(config.start, path.parent, where=where)
+    if config.start is not None and (store or not is_stored(config.start)):
+        start, digests = find_start(config.start, path.parent, store, where=where)
         changes += [Override(f"start.{key}", value) for key, value in digests.items()]
     if changes:
         document = tomlkit.parse(data.decode())

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from reprise.engine.launch import LaunchContents, copy_start
 from reprise.run_config import LoadedConfig, load_config
+from reprise.store import Store
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import storage_error, write_durably
@@ -46,12 +47,15 @@ class BegunRun:
 
 
 def load_run(
-    config: Path | None, overrides: Sequence[Override], resume: Path | None
+    config: Path | None, overrides: Sequence[Override], resume: Path | None, store: Store
 ) -> tuple[LoadedConfig, BegunRun | None]:
     """The configuration of a run that starts or goes on, and the run that has begun in `resume`.
 
+    `store` is where a checkpoint to start from is looked for, when the configuration names it by its digest; it need
+    not be there otherwise.
+
     Raises:
-        NotFoundError: there is no such file, or no run in `resume` and no configuration to start one.
+        NotFoundError: there is no such file or checkpoint, or no run in `resume` and no configuration to start one.
         InputError: the configuration does not fit, or is another than that of the run that has begun.
         UsageError: neither is named, or there are overrides for a run that goes on.
     """
@@ -63,7 +67,7 @@ def load_run(
         begun = _require_begun(resume)
         parsed = read_config(begun.config, where=str(begun.folder / CONFIG_FILE))
         return LoadedConfig(begun.config, parsed, begun.code, begun.start), begun
-    loaded = load_config(config, overrides)
+    loaded = load_config(config, overrides, store)
     found = _find_begun(resume) if resume else None
     if found and found.config != loaded.data:
         raise InputError(

@@ -11,8 +11,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from reprise.start import is_stored
 from reprise.store import Store
 from reprise.train import RUN_TYPE
+from reprise_trainer.config.read import read_config
 from reprise_trainer.data.snapshot import decode_snapshot
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import open_bundle
@@ -103,7 +105,9 @@ def lineage(run: StoredRun, store: Store) -> tuple[Thing, ...]:
         Thing("configuration", record.config, _holds(store, record.config)),
     ]
     if record.parent:
-        things.append(Thing("parent state", record.parent.state, _holds(store, record.parent.state)))
+        made = [_parent_checkpoint(record, store)]
+        things += [each for each in made if each]
+        things.append(Thing("parent state", record.parent.state, None, tuple(each.what for each in made if each)))
     needed = ("snapshot", "image", "configuration", *parent)
     things += [
         Thing("ledger", record.ledger.head, None, needed),
@@ -120,6 +124,14 @@ def _sources(snapshot: str, store: Store) -> Iterator[Thing]:
         return
     for number, source in enumerate(decode_snapshot(store.read(snapshot)).sources, 1):
         yield Thing(f"raw data {number}", source.artifact, store.has(f"sha256:{source.sha256}"))
+
+
+def _parent_checkpoint(record: RunRecord, store: Store) -> Thing | None:
+    """The checkpoint's artifact, where the configuration names one."""
+    start = read_config(record.config_text.encode(), where="the run record's configuration").start
+    if start is None or not is_stored(start):
+        return None
+    return Thing("parent checkpoint", start.checkpoint, store.has(start.checkpoint))
 
 
 def _holds(store: Store, digest: str) -> bool | None:

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-from reprise_trainer.canonical import sha256_digest
+from reprise.checkpoints import find_checkpoint, stored_checkpoint
+from reprise.store import Store
+from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.config.start import StartSection
-from reprise_trainer.errors import InputError, NotFoundError
-from reprise_trainer.training.checkpoints.names import CHECKPOINTS, DOCUMENT, TENSORS, checkpoint_folders
-from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
+from reprise_trainer.errors import InputError
 
 
-def find_start(section: StartSection, base: Path, *, where: str) -> tuple[Path, dict[str, str]]:
+def is_stored(section: StartSection) -> bool:
+    """Whether the checkpoint is named by the digest of its artifact in a store, and not by a folder."""
+    return bool(DIGEST_PATTERN.match(section.checkpoint))
+
+
+def find_start(section: StartSection, base: Path, store: Store | None, *, where: str) -> tuple[Path, dict[str, str]]:
     """The folder of the checkpoint to start from, and what the configuration is to say of it: key → digest.
 
     Its tensors are compared with its digest by the trainer, which refuses when they are others.
@@ -20,27 +24,22 @@ def find_start(section: StartSection, base: Path, *, where: str) -> tuple[Path, 
     Args:
         section: the configuration's.
         base: folder that its path is relative to.
+        store: where it is, when the section names a digest (`is_stored`); else it is not asked.
         where: the configuration's name, for messages.
 
     Raises:
         NotFoundError: there is no such checkpoint.
-        InputError: it is not one, or it is another than the configuration pins.
+        InputError: it is not one, is damaged in the store, or is another than the configuration pins.
+        StorageError: the store's cache can't be written.
     """
-    path = base / section.checkpoint
-    folder = next(iter([] if (path / DOCUMENT).exists() else checkpoint_folders(path / CHECKPOINTS)), path)
-    for name in (DOCUMENT, TENSORS):
-        if not (folder / name).is_file():
-            raise NotFoundError(f"{where}: start.checkpoint: {folder} has no {name}: neither a checkpoint nor a run")
-    try:
-        state = str(json.loads((folder / DOCUMENT).read_bytes())["state"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise InputError(f"{folder / DOCUMENT}: not a checkpoint's document: {error}") from error
-    found = {"state": state}
-    record = folder.parent.parent / RECORD_FILE
-    if record.is_file():
-        found["record"] = sha256_digest(record.read_bytes())
-    for key, value in found.items():
+    if is_stored(section):
+        assert store is not None, "a checkpoint that is named by its digest is looked for in a store"
+        found = stored_checkpoint(section.checkpoint, store)
+    else:
+        found = find_checkpoint(base / section.checkpoint, where=f"{where}: start.checkpoint")
+    digests = {"state": found.state, **({"record": found.record} if found.record else {})}
+    for key, value in digests.items():
         pinned = getattr(section, key)
         if pinned not in ("", value):
-            raise InputError(f"{where}: start.{key} is {pinned}, the checkpoint in {folder} has {value}")
-    return folder, {key: value for key, value in found.items() if not getattr(section, key)}
+            raise InputError(f"{where}: start.{key} is {pinned}, the checkpoint in {found.folder} has {value}")
+    return found.folder, {key: value for key, value in digests.items() if not getattr(section, key)}

@@ -140,7 +140,7 @@ def train(
         DoesNotHoldError: the policy does not hold for the image, or shards have other bytes than their digests.
         RefusedError: the trainer refused to start on what it measured.
     """
-    loaded, begun = load_run(config, overrides, resume)
+    loaded, begun = load_run(config, overrides, resume, launcher.store)
     parsed = loaded.config
     image = begun.image if begun else launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)

@@ -9,6 +9,8 @@ import pytest
 
 from reprise.audit.evidence import load_evidence, verify_evidence
 from reprise.audit.replay import audit
+from reprise.checkpoints import keep_checkpoint
+from reprise.runs import lineage, stored_runs
 from reprise.train import Launcher
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import NotFoundError
@@ -43,3 +45,23 @@ def test_a_run_is_traced_to_the_one_it_started_from(trains: Trains, launcher: La
     shutil.rmtree(child.output / START_FOLDER)
     with pytest.raises(NotFoundError, match="comes without start/"):
         verify_evidence(load_evidence(child.output, launcher.store), launcher.run_policy)
+
+
+@pytest.mark.long
+def test_a_run_that_starts_from_the_store_is_the_same_and_is_audited_from_it(
+    trains: Trains, launcher: Launcher, tmp_path: Path
+) -> None:
+    base = trains("base")
+    kept = keep_checkpoint(base.output, launcher.store)
+    by_folder = trains("folder", ("[evaluate]", START))
+    shutil.rmtree(base.output)
+    child = trains("child", ("[evaluate]", START.replace('"base"', f'"{kept.digest}"')))
+    assert child.state_digest == by_folder.state_digest
+
+    (found,) = [run for run in stored_runs(launcher.store) if run.digest == child.record]
+    things = {thing.what: thing for thing in lineage(found, launcher.store)}
+    assert things["parent checkpoint"].name == kept.digest and things["parent checkpoint"].held
+    assert things["parent state"].name == base.state_digest
+
+    shutil.rmtree(child.output)
+    assert audit(child.record, launcher).verdict == "same bits"

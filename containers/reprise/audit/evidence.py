@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
+from reprise.checkpoints import stored_checkpoint
+from reprise.start import is_stored
 from reprise.store import Store
 from reprise.train import RUN_TYPE
 from reprise.trust.delegation import VerifiedRecord, verify_record
@@ -28,7 +30,8 @@ from reprise_trainer.training.records.record import RunRecord, read_record
 class Evidence:
     """The bytes of a run's documents, none of them checked yet; `where` says where they are from, `file` is the
     record's, where it is one. `code` is the archive of its own code, where it had some, and `start` the folder of the
-    checkpoint that it started from, where it did."""
+    checkpoint that it started from, where it did; `store` may have that too, when the configuration names its digest.
+    """
 
     record: bytes
     delegation: bytes
@@ -37,6 +40,7 @@ class Evidence:
     file: Path | None = None
     code: bytes | None = None
     start: Path | None = None
+    store: Store | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +68,7 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
     if DIGEST_PATTERN.match(str(reference)):
         digest = store.resolve(str(reference))
         files = store.files(digest)
-        return _evidence({**files, **_witnessed(files, store, digest)}, {}, f"run {digest}")
+        return replace(_evidence({**files, **_witnessed(files, store, digest)}, {}, f"run {digest}"), store=store)
     path = Path(reference)
     path = path / RECORD_FILE if path.is_dir() else path
     beside: dict[str, bytes] = {}
@@ -73,7 +77,8 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
             beside[name] = _read(file)
     record = _read(path)
     stored = {} if {DELEGATION_FILE, LEDGER_FILE} <= beside.keys() else _stored_run(record, store)
-    return replace(_evidence({**beside, RECORD_FILE: record}, stored, str(path)), file=path, start=_start_beside(path))
+    found = _evidence({**beside, RECORD_FILE: record}, stored, str(path))
+    return replace(found, file=path, start=_start_beside(path), store=store)
 
 
 def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = None) -> VerifiedRun:
@@ -129,13 +134,18 @@ def _start(config: RunConfig, evidence: Evidence) -> Path | None:
 
     Raises:
         NotFoundError: it is nowhere.
+        InputError: it is damaged in the store.
     """
-    if config.start is not None and evidence.start is None:
-        raise NotFoundError(
-            f"{evidence.where} comes without {START_FOLDER}/, the checkpoint that the run started from",
-            hint="It lies in the run's folder: audit that, or put the checkpoint there.",
-        )
-    return evidence.start if config.start is not None else None
+    if config.start is None:
+        return None
+    if evidence.start is not None:
+        return evidence.start
+    if evidence.store is not None and is_stored(config.start):
+        return stored_checkpoint(config.start.checkpoint, evidence.store).folder
+    raise NotFoundError(
+        f"{evidence.where} comes without {START_FOLDER}/, the checkpoint that the run started from",
+        hint="It lies in the run's folder: audit that, or put the checkpoint there.",
+    )
 
 
 def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str) -> Evidence:

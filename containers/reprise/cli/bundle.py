@@ -39,10 +39,12 @@ def command(
     Example: `reprise bundle torch-cpu -o torch-cpu.tar --config run.toml`
     """
     from reprise.bundle.write import write_bundle
+    from reprise.checkpoints import checkpoint_blobs
     from reprise.cli.output import print_json, print_rows
     from reprise.registry.reference import parse_reference
     from reprise.run_config import load_config
     from reprise.snapshots import data_artifacts
+    from reprise.start import is_stored
     from reprise.store import Store
     from reprise.store.references import pulled_from
     from reprise.trust.keys import home
@@ -55,11 +57,13 @@ def command(
     rules = load_policy(place)  # one that can't be read is said here, not on a host without any network
     if rules.trusted_root:
         SigstoreProofs(rules.root).require_root(rules.trusted_root)
-    data = [
-        artifact
-        for each in configs or ()
-        for artifact in data_artifacts(load_config(each).config.data, opened, base=each.parent)
-    ]
+    data: list[tuple[str, str]] = []
+    for each in configs or ():
+        found = load_config(each).config
+        data += [(one.file_name, one.digest) for one in data_artifacts(found.data, opened, base=each.parent)]
+        if found.start is not None and is_stored(found.start):
+            files = checkpoint_blobs(found.start.checkpoint, opened)
+            data += [("checkpoint.json", found.start.checkpoint), *files.items()]
     written = write_bundle(
         opened,
         digest,
@@ -68,7 +72,7 @@ def command(
         references=[str(parse_reference(reference))] if reference else pulled_from(opened, digest),
         policy=place.read_bytes(),
         trusted_root=rules.root,
-        data=[(each.file_name, each.digest) for each in data],
+        data=data,
     )
     if as_json:
         print_json(written.as_json())

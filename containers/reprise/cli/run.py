@@ -78,13 +78,14 @@ def command(
     from reprise.registry.pull import NOBODY
     from reprise.run_folder import load_run
     from reprise.store import Store
+    from reprise.store.layout import default_root
     from reprise.trackers.choose import Trackers, tracked
     from reprise_trainer.config.overrides import parse_override
 
     overrides = [parse_override(text) for text in set_keys or ()]
     shards = shard_place(shards_from, shard_cache, certificates)
     # What is wrong with it, or with the engine, is said before anything is asked or made.
-    name = load_run(config, overrides, resume)[0].config.run.name
+    name = load_run(config, overrides, resume, Store(store or default_root()))[0].config.run.name
     choose_engine(engine, gpus)
     launcher = open_launcher(
         Store.open(store),

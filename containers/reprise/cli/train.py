@@ -76,6 +76,7 @@ def command(
     from reprise.project import Project
     from reprise.run_folder import load_run
     from reprise.store import Store
+    from reprise.store.layout import default_root
     from reprise.trackers.choose import Trackers, tracked
     from reprise.train import train
     from reprise_trainer.config.overrides import parse_override
@@ -83,7 +84,7 @@ def command(
     overrides = [parse_override(text) for text in set_keys or ()]
     shards = shard_place(shards_from, shard_cache)
     # What is wrong with it is said before a key or a store is made.
-    name = load_run(config, overrides, resume)[0].config.run.name
+    name = load_run(config, overrides, resume, Store(store or default_root()))[0].config.run.name
     launcher = open_launcher(
         Store.open(store, create=layout is not None),
         key,

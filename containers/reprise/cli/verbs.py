@@ -17,8 +17,8 @@ from reprise.cli.ending import ending
 
 VERBS = (
     *("lock", "fetch", "build", "key", "sign", "witness", "verify", "archive", "push", "pull", "bundle", "load"),
-    *("ingest", "train", "run", "slurm", "runs", "doctor", "audit", "rebuild", "diff", "demo", "sbom", "scan"),
-    *("outdated", "prune", "policy", "admit"),
+    *("ingest", "train", "run", "slurm", "runs", "keep", "doctor", "audit", "rebuild", "diff", "demo", "sbom"),
+    *("scan", "outdated", "prune", "policy", "admit"),
 )
 """In the order in which `reprise --help` lists them; each is a module beside this one, with `command` or an `app`."""
 

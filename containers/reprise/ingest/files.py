@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
@@ -13,6 +12,7 @@ from urllib.parse import quote
 from reprise.image.deb import read_deb
 from reprise.lock.model import Artifact
 from reprise.store import Store
+from reprise.store.copies import copy_in, file_sha256
 from reprise_trainer.config.data import Place
 from reprise_trainer.data.snapshot import Source
 from reprise_trainer.durable import storage_error
@@ -61,16 +61,16 @@ def take_local(place: Place, base: Path, store: Store) -> None:
         )
     try:
         found = folder_list(path) if path.is_dir() else b""
-        actual = hashlib.sha256(found).hexdigest() if path.is_dir() else _file_sha256(path)
+        actual = hashlib.sha256(found).hexdigest() if path.is_dir() else file_sha256(path)
         if actual != place.sha256:
             raise InputError(f"{path}: its sha256 is {actual}, the configuration says {place.sha256}")
         for line in found.decode().splitlines():
             sha256, name = _listed(line, str(path))
-            _copy_in(path / name, sha256, store)
+            copy_in(path / name, sha256, store)
         if path.is_dir():
             store.add(found)  # last: it says that the files are there
         else:
-            _copy_in(path, place.sha256, store)
+            copy_in(path, place.sha256, store)
     except OSError as error:
         raise storage_error(error, path) from error
 
@@ -83,7 +83,7 @@ def folder_list(folder: Path) -> bytes:
     paths = sorted((os.fsencode(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
     if bad := [name for name, _ in paths if b"\n" in name or b"\\" in name]:
         raise InputError(f"{folder}: the file name {bad[0]!r} has a line feed or a backslash")
-    return b"".join(_file_sha256(path).encode() + b"  ./" + name + b"\n" for name, path in paths)
+    return b"".join(file_sha256(path).encode() + b"  ./" + name + b"\n" for name, path in paths)
 
 
 def stored_file(place: Place, store: Store) -> SourceFile:
@@ -169,30 +169,3 @@ def _listed(line: str, where: str) -> tuple[str, str]:
     if match is None or ".." in Path(match[2]).parts:
         raise InputError(f"{where}: expected a folder's list, found the line {line[:80]!r}")
     return match[1], match[2]
-
-
-def _copy_in(path: Path, sha256: str, store: Store) -> None:
-    """Copy a file into the store under the digest that its bytes had a moment ago, checking the copy."""
-    digest = f"sha256:{sha256}"
-    if store.has(digest):
-        return
-    aside = store.partial(digest)
-    with path.open("rb") as source, aside.open("wb") as target:
-        hashed = hashlib.sha256()
-        for block in _blocks(source.fileno()):
-            hashed.update(block)
-            target.write(block)
-    if hashed.hexdigest() != sha256:
-        aside.unlink()
-        raise InputError(f"{path}: it changed while it was read")
-    store.add_file(aside, digest)
-
-
-def _blocks(descriptor: int) -> Iterator[bytes]:
-    while block := os.read(descriptor, 1 << 20):
-        yield block
-
-
-def _file_sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -14,7 +14,8 @@ Pattern = Annotated[str, Field(min_length=1)]
 class StartSection(Section):
     checkpoint: str = Field(
         min_length=1,
-        description="Folder, beside the configuration, of the checkpoint to start from, or of a run for its newest.",
+        description="Folder, beside the configuration, of the checkpoint to start from, or of a run for its newest; "
+        "or the digest of a checkpoint in the store.",
     )
     state: str = Field(
         default="",
