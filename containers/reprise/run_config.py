@@ -12,6 +12,8 @@ import tomlkit
 from reprise.image.source import source_archive
 from reprise.start import find_start, is_stored
 from reprise.store import Store
+from reprise_trainer.config.code import CodeSection
+from reprise_trainer.config.data import OwnDataSection
 from reprise_trainer.config.overrides import Override, apply_overrides
 from reprise_trainer.config.read import RunConfig, read_config
 from reprise_trainer.errors import InputError, NotFoundError
@@ -51,12 +53,10 @@ def load_config(path: Path, overrides: Sequence[Override] = (), store: Store | N
     where, changes = str(path), list(overrides)
     config, code = read_config(data, where=where, overrides=changes), None
     if config.code is not None:
-        code = source_archive(path.parent / config.code.folder)
-        found, pinned = hashlib.sha256(code).hexdigest(), config.code.sha256
-        if pinned and found != pinned:
-            raise InputError(f"{where}: code.sha256 is {pinned}, the folder {config.code.folder!r} has {found}")
-        if not pinned:
-            changes.append(Override("code.sha256", found))
+        code, pins = _archived(config.code, path.parent, f"{where}: code", "code")
+        changes += pins
+    if isinstance(config.data, OwnDataSection):
+        changes += _archived(config.data.code, path.parent, f"{where}: data.code", "data.code")[1]
     start = None
     if config.start is not None and (store or not is_stored(config.start)):
         start, digests = find_start(config.start, path.parent, store, where=where)
@@ -67,3 +67,17 @@ def load_config(path: Path, overrides: Sequence[Override] = (), store: Store | N
         data = tomlkit.dumps(document).encode()
         config = read_config(data, where=where)
     return LoadedConfig(data, config, code, start)
+
+
+def _archived(code: CodeSection, base: Path, where: str, key: str) -> tuple[bytes, list[Override]]:
+    """The archive of a folder of code, and what pins it where the configuration does not.
+
+    Raises:
+        NotFoundError: there is no such folder.
+        InputError: it is not what the configuration pins.
+    """
+    archive = source_archive(base / code.folder)
+    found = hashlib.sha256(archive).hexdigest()
+    if code.sha256 not in ("", found):
+        raise InputError(f"{where}.sha256 is {code.sha256}, the folder {code.folder!r} has {found}")
+    return archive, [] if code.sha256 else [Override(f"{key}.sha256", found)]

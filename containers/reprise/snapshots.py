@@ -9,17 +9,34 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from reprise.ingest.files import generic_purl, listed_artifacts, place_artifact, place_source, take_local
+from reprise.ingest.files import (
+    code_artifact,
+    generic_purl,
+    listed_artifacts,
+    place_artifact,
+    place_source,
+    take_code,
+    take_local,
+)
 from reprise.ingest.read import read_data
 from reprise.ingest.write import write_snapshot
 from reprise.lock.model import Artifact
 from reprise.store import Store
 from reprise.store.layout import TITLE
 from reprise_trainer.canonical import canonical_json, sha256_digest
-from reprise_trainer.config.data import DataRules, ImagesSection, Loading, MadeData, StoreSection, TableSection, places
+from reprise_trainer.config.data import (
+    DataRules,
+    ImagesSection,
+    Loading,
+    MadeData,
+    OwnDataSection,
+    StoreSection,
+    TableSection,
+    places,
+)
 from reprise_trainer.data.croissant import FILE_NAME as CROISSANT
 from reprise_trainer.data.croissant import croissant_json
-from reprise_trainer.data.snapshot import DOCUMENT, decode_snapshot, open_snapshot
+from reprise_trainer.data.snapshot import DOCUMENT, Source, decode_snapshot, open_snapshot
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 
@@ -55,9 +72,26 @@ def data_artifacts(data: MadeData | StoreSection, store: Store, *, base: Path | 
         if base is not None:
             take_local(place, base, store)
         found.append(place_artifact(place))
-        if isinstance(data, ImagesSection) or (isinstance(data, TableSection) and data.kind == "hugging-face"):
+        if _has_folders(data):
             found += listed_artifacts(place, store)
+    if isinstance(data, OwnDataSection):
+        if base is not None:
+            take_code(data.code, base, store)
+        found.append(code_artifact(data.code))
     return found
+
+
+def _has_folders(data: MadeData) -> bool:
+    """Whether the places of a section are folders."""
+    match data:
+        case ImagesSection():
+            return True
+        case TableSection():
+            return data.kind == "hugging-face"
+        case OwnDataSection():
+            return data.folders
+        case _:
+            return False
 
 
 def _blobs(digest: str, store: Store) -> list[Artifact]:
@@ -104,6 +138,8 @@ def make_snapshot(data: MadeData, store: Store, parent: Path) -> StoredSnapshot:
     """
     reading = read_data(data, store)
     sources = [place_source(place) for place in places(data)]
+    if isinstance(data, OwnDataSection):
+        sources.append(Source(artifact=code_artifact(data.code).purl, sha256=data.code.sha256))
     try:
         parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=parent, prefix="new-") as aside:

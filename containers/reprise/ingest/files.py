@@ -10,9 +10,11 @@ from pathlib import Path
 from urllib.parse import quote
 
 from reprise.image.deb import read_deb
+from reprise.image.source import source_archive
 from reprise.lock.model import Artifact
 from reprise.store import Store
 from reprise.store.copies import copy_in, file_sha256
+from reprise_trainer.config.code import CodeSection
 from reprise_trainer.config.data import Place
 from reprise_trainer.data.snapshot import Source
 from reprise_trainer.durable import storage_error
@@ -84,6 +86,27 @@ def folder_list(folder: Path) -> bytes:
     if bad := [name for name, _ in paths if b"\n" in name or b"\\" in name]:
         raise InputError(f"{folder}: the file name {bad[0]!r} has a line feed or a backslash")
     return b"".join(file_sha256(path).encode() + b"  ./" + name + b"\n" for name, path in paths)
+
+
+def code_artifact(code: CodeSection) -> Artifact:
+    """The archive of the code of a reader of the user's own."""
+    return Artifact(generic_purl(f"{Path(code.folder).name}.tar"), code.sha256, "main")
+
+
+def take_code(code: CodeSection, base: Path, store: Store) -> None:
+    """Put the archive of a reader's folder below `base` into the store, unless the store has it.
+
+    Raises:
+        NotFoundError: it is neither there nor in the store.
+        InputError: it is another than the configuration's sha256 says.
+    """
+    if code.sha256 and store.has(f"sha256:{code.sha256}"):
+        return
+    archive = source_archive(base / code.folder)
+    found = hashlib.sha256(archive).hexdigest()
+    if found != code.sha256:
+        raise InputError(f"{base / code.folder}: its sha256 is {found}, data.code.sha256 is {code.sha256 or 'empty'}")
+    store.add(archive)
 
 
 def stored_file(place: Place, store: Store) -> SourceFile:

@@ -7,6 +7,7 @@ from reprise.ingest.arrow_tables import parquet_rows, saved_classes, saved_rows,
 from reprise.ingest.fashion_mnist import read_fashion_mnist
 from reprise.ingest.files import deb_members, stored_file, stored_folder
 from reprise.ingest.images import read_images
+from reprise.ingest.own import read_own
 from reprise.ingest.rows import Reading
 from reprise.ingest.tables import table_fields, table_reading
 from reprise.ingest.text import read_text
@@ -17,6 +18,7 @@ from reprise_trainer.config.data import (
     FashionMnistSection,
     ImagesSection,
     MadeData,
+    OwnDataSection,
     TableSection,
     TextSection,
 )
@@ -50,6 +52,8 @@ def read_data(data: MadeData, store: Store) -> Reading:
         case ImagesSection():
             folders = {split: stored_folder(place, store) for split, place in data.files.items()}
             return read_images(folders, size=(data.size[0], data.size[1]), colour=data.colour)
+        case OwnDataSection():
+            return read_own(data, store)
 
 
 def _read_tables(data: TableSection, store: Store) -> Reading:

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
+from reprise_trainer.config.code import CodeSection
 from reprise_trainer.config.section import Section
+from reprise_trainer.entry_point import PATTERN
 
 SplitName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 FieldName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -158,6 +160,21 @@ class ImagesSection(DataRules):
     )
 
 
+class OwnDataSection(DataRules):
+    """Files that a function of the user's own reads."""
+
+    kind: Literal["own"] = Field(description="Which reader makes the snapshot.")
+    reader: str = Field(
+        pattern=PATTERN,
+        description="Your function `package.module:function`, called with a path and the options; gives records.",
+    )
+    options: dict[str, Any] = Field(default={}, description="A table of your own, passed on to `reader` by name.")
+    code: CodeSection = Field(description="The folder of the reader's modules: a table with the keys of `[code]`.")
+    files: dict[SplitName, Place] = Field(min_length=1, description="A table a split: where its file lies.")
+    folders: bool = Field(default=False, description="Whether each place is a folder, and no file.")
+    fields: dict[FieldName, FieldRule] = Field(min_length=1, description="A table a field: what a record holds.")
+
+
 class StoreSection(Loading):
     """A snapshot that the store holds already."""
 
@@ -172,7 +189,7 @@ def _kind(value: Any) -> str:
     return str(found)
 
 
-MadeData = FashionMnistSection | TextSection | TableSection | ArraysSection | ImagesSection
+MadeData = FashionMnistSection | TextSection | TableSection | ArraysSection | ImagesSection | OwnDataSection
 DataSection = Annotated[
     Annotated[FashionMnistSection, Tag("fashion-mnist")]
     | Annotated[TextSection, Tag("text")]
@@ -182,6 +199,7 @@ DataSection = Annotated[
     | Annotated[TableSection, Tag("hugging-face")]
     | Annotated[ArraysSection, Tag("arrays")]
     | Annotated[ImagesSection, Tag("images")]
+    | Annotated[OwnDataSection, Tag("own")]
     | Annotated[StoreSection, Tag("store")],
     Discriminator(_kind),
 ]
@@ -194,7 +212,14 @@ def places(data: MadeData | StoreSection) -> list[Place]:
             return [data]
         case ArraysSection():
             return [place for split in data.files.values() for place in split.values()]
-        case TableSection() | ImagesSection():
+        case TableSection() | ImagesSection() | OwnDataSection():
             return list(data.files.values())
         case _:
             return []
+
+
+def source_digests(data: MadeData | StoreSection) -> set[str]:
+    """The sha256 (hex) of everything that a section's snapshot is made from: files, and the code of a reader of the
+    user's own."""
+    code = {data.code.sha256} if isinstance(data, OwnDataSection) else set()
+    return {place.sha256 for place in places(data)} | code

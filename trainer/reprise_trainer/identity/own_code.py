@@ -49,9 +49,22 @@ def enter_code(launch_folder: Path, sha256: str, *, parent: Path | None = None) 
     if found != sha256:
         raise RefusedError(f"{CODE_FILE}: the code's sha256 is {found}, the configuration says {sha256 or 'nothing'}")
     folder = Path(tempfile.mkdtemp(prefix="reprise-code-", dir=parent)).resolve()
+    files = unpack_code(data, folder)
+    roots = sorted({name.partition("/")[0] for name in files})
+    sys.dont_write_bytecode = True  # the folder keeps what the archive held; isolated mode ignores the variable for it
+    sys.path.extend(str(folder / root) for root in roots)
+    return OwnCode(folder, files)
+
+
+def unpack_code(data: bytes, folder: Path) -> dict[str, str]:
+    """Unpack an archive of code into `folder`; the sha256 (bare hex) of each file by its path in there.
+
+    Raises:
+        RefusedError: it is no archive, or holds what is no plain file or leads elsewhere.
+    """
+    files: dict[str, str] = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(data), mode="r:") as archive:
-            files = {}
             for member in archive:
                 stream = archive.extractfile(member) if member.isreg() else None
                 if stream is None:
@@ -59,10 +72,7 @@ def enter_code(launch_folder: Path, sha256: str, *, parent: Path | None = None) 
                 files[member.name] = _write(folder, member.name, stream.read())
     except tarfile.TarError as error:
         raise RefusedError(f"{CODE_FILE}: not an archive of code: {error}") from error
-    roots = sorted({name.partition("/")[0] for name in files})
-    sys.dont_write_bytecode = True  # the folder keeps what the archive held; isolated mode ignores the variable for it
-    sys.path.extend(str(folder / root) for root in roots)
-    return OwnCode(folder, files)
+    return files
 
 
 def changed_files(code: OwnCode) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from reprise_trainer.backends.interface import AdamW, Backend, Optimizer, Recipe, Sgd
 from reprise_trainer.backends.models import Cnn, Gpt, Mlp, Model, Own
 from reprise_trainer.config.checkpoint import CheckpointSection
-from reprise_trainer.config.data import MadeData, StoreSection, places
+from reprise_trainer.config.data import MadeData, OwnDataSection, StoreSection, places, source_digests
 from reprise_trainer.config.model import CnnSection, GptSection, OwnSection
 from reprise_trainer.config.optimizer import AdamWSection, SgdSection
 from reprise_trainer.config.read import RunConfig
@@ -116,12 +116,13 @@ def _require_provenance(data: MadeData | StoreSection, source: OpenSnapshot) -> 
         if data.snapshot != source.digest:
             raise RefusedError(f"the snapshot is {source.digest}, the configuration names {data.snapshot}")
         return
-    found, named = {each.sha256 for each in source.snapshot.sources}, {place.sha256 for place in places(data)}
-    if found != named:
+    if {each.sha256 for each in source.snapshot.sources} != source_digests(data):
         made = ", ".join(f"{each.artifact} (sha256 {each.sha256})" for each in source.snapshot.sources)
+        named = [f"{place.artifact or place.file} (sha256 {place.sha256})" for place in places(data)]
+        if isinstance(data, OwnDataSection):
+            named.append(f"the code {data.code.folder} (sha256 {data.code.sha256})")
         raise RefusedError(
-            f"snapshot {source.snapshot.name!r} was made from {made}, the configuration names "
-            + ", ".join(f"{place.artifact or place.file} (sha256 {place.sha256})" for place in places(data))
+            f"snapshot {source.snapshot.name!r} was made from {made}, the configuration names {', '.join(named)}"
         )
 
 
