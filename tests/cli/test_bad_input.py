@@ -7,6 +7,8 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Reprise
 
 ENVIRONMENT = Path("containers/images/torch-cpu.toml")
@@ -52,6 +54,34 @@ def test_a_lock_that_is_no_json_is_named(reprise: Reprise, project: Path) -> Non
     (project / "locks/torch-cpu/debian.lock.json").write_text("{")
     done = reprise("build", "torch-cpu")
     assert done.code == 65 and "debian.lock.json is not JSON" in done.err
+
+
+DEEP = "[" * 100_000
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "arguments"),
+    [
+        (ENVIRONMENT, f"name = {DEEP}", ("build", "torch-cpu")),
+        (Path("locks/torch-cpu/conda-lock.yml"), DEEP, ("build", "torch-cpu")),
+        (Path("locks/torch-cpu/layers.json"), DEEP, ("fetch", "torch-cpu")),
+        (
+            Path("ignore.toml"),
+            f"ignore = {DEEP}",
+            ("scan", "torch-cpu", "--database", "osv", "--ignore", "ignore.toml"),
+        ),
+        (Path("osv/deep.json"), DEEP, ("scan", "torch-cpu", "--database", "osv")),
+        (Path("examples/deep.toml"), f"run = {DEEP}", ("ingest", "examples/deep.toml")),
+    ],
+    ids=lambda value: value.name if isinstance(value, Path) else "",
+)
+def test_what_is_nested_too_deeply_to_be_read_is_named(
+    file: Path, content: str, arguments: tuple[str, ...], reprise: Reprise, project: Path
+) -> None:
+    (project / file).parent.mkdir(exist_ok=True)
+    (project / file).write_text(content)
+    done = reprise(*arguments)
+    assert done.code == 65 and file.name in done.err, done.err
 
 
 def test_without_any_source_the_artifact_and_the_places_asked_are_named(

@@ -41,7 +41,7 @@ def saved_splits(files: list[SourceFile], name: str) -> dict[str, list[SourceFil
         return {"train": files}
     try:
         splits: list[str] = json.loads(listed["dataset_dict.json"].path.read_bytes())["splits"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{name}/dataset_dict.json: not what `datasets` writes: {error}") from error
     found = {}
     for split in splits:
@@ -63,7 +63,7 @@ def saved_rows(files: list[SourceFile], columns: Iterable[str], name: str) -> It
     try:
         state = json.loads(listed["state.json"].path.read_bytes())
         parts = [listed[each["filename"]] for each in state["_data_files"]]
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{name}: not what `save_to_disk` leaves; {error} is missing or wrong") from error
     if state.get("_indices_data_files"):
         raise InputError(

@@ -38,7 +38,7 @@ def read_environment(path: Path) -> Environment:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError(f"environment file {path} does not exist") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
     table = _Table(path, "", document)
     debian, pypi = table.table("debian"), table.table("pypi")

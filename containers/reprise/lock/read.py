@@ -87,7 +87,7 @@ def _read(path: Path) -> bytes:
 def _document(path: Path, text: bytes) -> dict[str, Any]:
     try:
         document = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}", hint=_relock(path.parent.name)) from error
     if not isinstance(document, dict):
         raise InputError(f"{path} holds no JSON object", hint=_relock(path.parent.name))

@@ -65,7 +65,7 @@ def _read(path: Path) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
     except (FileNotFoundError, NotADirectoryError, PermissionError):
         return {}
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not JSON: {error}", hint="`docker login` writes it anew.") from error
     return document if isinstance(document, dict) else {}
 

@@ -26,7 +26,7 @@ class KnownBlobs:
         """A repository that had the blob, by the blob's digest."""
         try:
             document = json.loads(self._path.read_bytes())
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return {str(key): str(value) for key, value in document.items()} if isinstance(document, dict) else {}
 

@@ -40,7 +40,7 @@ def read_ignored(path: Path) -> tuple[Ignored, ...]:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise NotFoundError(f"{path} does not exist") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InputError(f"{path} is not TOML: {error}") from error
     entries = document.get("ignore")
     if set(document) - {"ignore"} or not isinstance(entries, list):
