@@ -18,5 +18,6 @@ def need(module: str, what: str) -> Any:
         return importlib.import_module(module)
     except ImportError as error:
         raise SystemFailureError(
-            f"reading {what} needs {module.partition('.')[0]}: {error}", hint="Install `reprise[data]`."
+            f"reading {what} needs {module.partition('.')[0]}: {error}",
+            hint="Install it with: pip install 'reprise[data]'",
         ) from error

@@ -15,6 +15,7 @@ from reprise.lock.by_md5 import fetch_by_md5
 from reprise.lock.changes import Change, changes_between
 from reprise.lock.conda_part import CondaSolution, solve_conda_part
 from reprise.lock.environment import read_environment
+from reprise.lock.extra import require_libraries
 from reprise.lock.model import CONDA_LOCK, CONDA_SPEC, DEBIAN_LOCK, LAYER_PLAN, Artifact, Environment, Lock
 from reprise.lock.plan import plan_layers
 from reprise.lock.pypi import Given, LockedWheel
@@ -76,6 +77,7 @@ def propose_lock(
         SystemFailureError: apt, pip, conda-lock or py-rattler is missing.
     """
     environment = read_environment(environment_path)
+    require_libraries(conda=environment.conda is not None)
     target = target_of(environment.python, environment.platform, environment.debian.suite)
     old = _old(folder, needed=bool(update))
     kept = keep(old, folder, update) if old and update else NOTHING

@@ -35,7 +35,9 @@ def mlflow_tracker(address: str, name: str, *, experiment: str = "reprise") -> I
         from mlflow.exceptions import MlflowException
         from mlflow.tracking import MlflowClient
     except ModuleNotFoundError as error:
-        raise SystemFailureError(f"MLflow can't be told: {error}", hint='pip install "reprise[mlflow]"') from error
+        raise SystemFailureError(
+            f"MLflow can't be told: {error}", hint="Install it with: pip install 'reprise[mlflow]'"
+        ) from error
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
     client = MlflowClient(tracking_uri=address)

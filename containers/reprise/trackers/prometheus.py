@@ -32,7 +32,7 @@ def prometheus_tracker(port: int, name: str, on_event: OnEvent) -> Iterator[OnEv
         from prometheus_client import CollectorRegistry, Gauge, start_http_server
     except ModuleNotFoundError as error:
         raise SystemFailureError(
-            f"a page for Prometheus can't be served: {error}", hint='pip install "reprise[prometheus]"'
+            f"a page for Prometheus can't be served: {error}", hint="Install it with: pip install 'reprise[prometheus]'"
         ) from error
     registry = CollectorRegistry()
     steps = Gauge("reprise_run_steps_finished", "Finished steps.", ["run"], registry=registry)

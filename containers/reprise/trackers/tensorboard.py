@@ -24,7 +24,7 @@ def tensorboard_tracker(folder: Path) -> Iterator[OnEvent]:
         from tensorboardX import SummaryWriter
     except ModuleNotFoundError as error:
         raise SystemFailureError(
-            f"TensorBoard's log can't be written: {error}", hint='pip install "reprise[tensorboard]"'
+            f"TensorBoard's log can't be written: {error}", hint="Install it with: pip install 'reprise[tensorboard]'"
         ) from error
     try:
         writer = SummaryWriter(str(folder))

@@ -8,7 +8,7 @@ from typing import Any
 
 from reprise_trainer.commands import checkpoint, config, ledger, operations, parity, profile, reproduce
 from reprise_trainer.ending import ended
-from reprise_trainer.errors import UsageError
+from reprise_trainer.errors import SystemFailureError, UsageError
 
 VERBS = (config, checkpoint, ledger, operations, profile, parity, reproduce)
 """Modules of verbs, in the order of the help text. They import what is heavy inside their functions."""
@@ -41,7 +41,20 @@ def main(arguments: Sequence[str]) -> int:
             chosen = parser().parse_args(arguments)
         except SystemExit as asked:  # --help: argparse ends the process by itself
             return int(asked.code or 0)
-        code: int = chosen.command(chosen)
+        try:
+            code: int = chosen.command(chosen)
+        except ModuleNotFoundError as error:
+            raise _not_installed(error) from error
         return code
 
     return ended(command, as_json="--json" in arguments)
+
+
+def _not_installed(error: ModuleNotFoundError) -> Exception:
+    """What is said where verbs run beside `reprise`, on a host that has no need of NumPy otherwise."""
+    name = (error.name or "").partition(".")[0]
+    if name not in ("numpy", "safetensors"):  # frameworks are asked for by name, and say so themselves
+        return error
+    return SystemFailureError(
+        f"{name} is not installed here", hint="Install it with: pip install 'reprise[checkpoints]'"
+    )
