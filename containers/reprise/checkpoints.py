@@ -191,6 +191,6 @@ def _document(path: Path) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(path.read_bytes())
         if not (isinstance(document["state"], str) and isinstance(document["step"], int)):
             raise TypeError("it names no state and step")
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a checkpoint's document: {error}") from error
     return document
