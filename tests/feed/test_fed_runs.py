@@ -18,6 +18,7 @@ from tests.trainer.conftest import Ran, environment
 
 from reprise.feed.snapshot import ShardPlace, fed_snapshot
 from reprise.store import Store
+from reprise_trainer.config.data import FashionMnistSection
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, StorageError, UnavailableError
 
 BLOBS = "/blobs/"
@@ -163,8 +164,13 @@ def test_a_full_disk_is_one_message(fed: Fed, trains: Trains, small_disk: Path) 
             InputError,
             "is not the snapshot sha256:1111",
         ),
+        (
+            lambda fed: (FashionMnistSection(name="made", file="x", sha256="0" * 64), fed.where, 1 << 30),
+            InputError,
+            'kind = "store"',
+        ),
     ],
-    ids=["no such repository", "no registry", "too little room", "another snapshot"],
+    ids=["no such repository", "no registry", "too little room", "another snapshot", "made here"],
 )
 def test_what_can_not_be_fed_is_said_before_the_run(
     fed: Fed, tmp_path: Path, change: Callable[[Fed], tuple[object, str, int]], error: type[Exception], said: str
