@@ -115,6 +115,7 @@ def run_in_image(
     resume: Path | None = None,
     workers: int = 1,
     shards: ShardPlace | None = None,
+    fresh: bool = False,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, in an image that was obtained; its `run.environment` picks nothing here.
@@ -149,6 +150,7 @@ def run_in_image(
             output=resume or output,
             begun=begun,
             workers=workers,
+            fresh=fresh,
             on_event=on_event,
         )
 

@@ -18,9 +18,9 @@ from typing import Any
 
 from reprise.engine.interface import ImageRef
 from reprise.engine.unpack import only_unpacker, unpacked_folder
+from reprise.kept_runs import RUN_TYPE
 from reprise.store import Store
 from reprise.store.references import pulled_from
-from reprise.train import RUN_TYPE
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import RepriseError
 

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from reprise.kept_runs import RUN_TYPE
 from reprise.start import is_stored
 from reprise.store import Store
-from reprise.train import RUN_TYPE
 from reprise_trainer.config.read import read_config
 from reprise_trainer.data.snapshot import decode_snapshot
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError

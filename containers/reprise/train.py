@@ -14,14 +14,16 @@ from reprise.artifacts.fetch import fetch
 from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import OnEvent, ignore
+from reprise.kept_runs import keep_run
 from reprise.lock.environment import read_environment
 from reprise.lock.model import Artifact, Sources
 from reprise.project import Project
 from reprise.run_folder import BegunRun, held, load_run, make_run_folder, new_run_id
+from reprise.run_record import check_record, finished_run
 from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.trainer_process import run_trainer
-from reprise.trust.delegation import delegate, verify_record
+from reprise.trust.delegation import delegate
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import with_launcher
 from reprise.trust.verify import accept_image, policy_bundles, verify_image
@@ -30,30 +32,17 @@ from reprise_trainer.config.data import MadeData, StoreSection
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.durable import write_durably
-from reprise_trainer.errors import NotFoundError
 from reprise_trainer.identity.bundle import SigningKey
-from reprise_trainer.identity.launch import CODE_FILE, CONFIG_FILE, DELEGATION_FILE, Launch
+from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
-from reprise_trainer.training.ledger import FILE_NAME as LEDGER_FILE
-from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
-from reprise_trainer.training.records.record import RunRecord, read_record
+from reprise_trainer.training.records.record import RunRecord
+from reprise_trainer.training.records.results import forget_results
 
 if TYPE_CHECKING:  # what a registry needs is slow to import
     from reprise.feed.snapshot import FedSnapshot, ShardPlace
 
-RUN_TYPE = "application/vnd.reprise.run.v1"
 LAUNCHER = "launcher"
 """What a launcher's key is called where the policy does not name it."""
-
-RUN_FILES = {
-    RECORD_FILE: "application/vnd.dev.sigstore.bundle.v0.3+json",
-    DELEGATION_FILE: "application/vnd.dev.sigstore.bundle.v0.3+json",
-    CONFIG_FILE: "application/toml",
-    LEDGER_FILE: "application/x-ndjson",
-    "report.json": "application/json",
-    CODE_FILE: "application/x-tar",
-}
-"""What the store keeps of a run, as an artifact whose subject is the image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +104,7 @@ def train(
     resume: Path | None = None,
     workers: int = 1,
     shards: ShardPlace | None = None,
+    fresh: bool = False,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Train as a configuration says, inside the signed image of its environment.
@@ -128,6 +118,7 @@ def train(
         resume: the folder of a run that goes on; where nothing has begun in it, the run of `config` starts there.
         workers: how many processes share the work; it decides nothing.
         shards: where the snapshot's shards come from while the run goes on; None brings all of them first.
+        fresh: do evaluation and report of the run in `resume` again, whatever an earlier attempt has kept of them.
         on_event: told of phases and steps.
 
     Returns:
@@ -164,6 +155,7 @@ def train(
             output=resume or output,
             begun=begun,
             workers=workers,
+            fresh=fresh,
             on_event=on_event,
         )
 
@@ -192,6 +184,7 @@ def run_training(
     output: Path | None = None,
     begun: BegunRun | None = None,
     workers: int = 1,
+    fresh: bool = False,
     on_event: OnEvent = ignore,
 ) -> RunResult:
     """Run the trainer of `image` on `snapshot`, and keep its record.
@@ -203,57 +196,52 @@ def run_training(
         start: folder of the checkpoint to start from, likewise. A copy stays in the run's folder, for audits.
         output: a new or empty folder; `runs/<run id>` by default.
         begun: the run that goes on, in its own folder and by its own id, whose image and configuration these are. Its
-            record will be signed by a new key, which a new delegation vouches for.
-        workers: see `train`.
+            record will be signed by a new key, which a new delegation vouches for. One that has finished, and whose
+            files all hold, is not run again: the result is that of its record.
+        workers, fresh: see `train`.
 
     Raises:
         DoesNotHoldError: the policy does not hold for the image, or the record's chain of signatures is broken.
         RefusedError: the trainer refused to start.
     """
     verify_image(launcher.store, image, launcher.policy).require()
+    started = time.monotonic()
+    if begun and not fresh:
+        with held(begun.folder):
+            finished = finished_run(begun, snapshot.digest, launcher.run_policy, on_event)
+        if finished is not None:
+            return _result(launcher.store, finished, begun.folder, time.monotonic() - started)
     parsed = read_config(config, where=CONFIG_FILE)
     run_id = begun.run if begun else new_run_id(parsed.run.name)
     contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code, start=start)
     output = begun.folder if begun else make_run_folder(output or Path("runs") / run_id, contents)
-    started = time.monotonic()
     with held(output), launch_folder(contents) as launch, _serving(snapshot, launch):
+        if fresh:
+            forget_results(output)
         write_durably(output / DELEGATION_FILE, contents.delegation)
         folders = RunFolders(launch, snapshot.folder, output)
         run_trainer(launcher.engine, ImageRef(launcher.store, image), folders, gpus=launcher.gpus, on_event=on_event)
-    record = check_record(output, launcher.run_policy)
-    kept = _keep_run(launcher.store, image, output)
+    return _result(launcher.store, check_record(output, launcher.run_policy), output, time.monotonic() - started)
+
+
+def _result(store: Store, record: RunRecord, output: Path, seconds: float) -> RunResult:
+    """The result of the run whose record was checked; what it left is in the store then."""
     return RunResult(
-        run=run_id,
-        image_digest=image,
+        run=record.run,
+        image_digest=record.image.digest,
         measured_digest=record.image.digest,
         snapshot_digest=record.snapshot,
         ledger_head=record.ledger.head,
         state_digest=record.state,
         metrics=dict(record.metrics),
-        record=kept,
+        record=keep_run(store, record.image.digest, output),
         output=output,
         seconds={
-            "run": round(time.monotonic() - started, 3),
+            "run": round(seconds, 3),
             "measure": record.image.milliseconds / 1000,
             "train": record.resources.wall_milliseconds / 1000,
         },
     )
-
-
-def check_record(folder: Path, policy: Policy) -> RunRecord:
-    """The run record in a run's folder, once the way from it to the policy's key holds.
-
-    Raises:
-        NotFoundError: the record or the delegation is not there.
-        DoesNotHoldError: a signature does not hold.
-    """
-    try:
-        record, delegation = (folder / RECORD_FILE).read_bytes(), (folder / DELEGATION_FILE).read_bytes()
-    except OSError as error:
-        raise NotFoundError(
-            f"{error.filename} cannot be read: {error.strerror}; a run leaves it in its folder"
-        ) from error
-    return read_record(verify_record(record, delegation, policy).record.predicate)
 
 
 def _serving(snapshot: StoredSnapshot | FedSnapshot, launch: Path) -> AbstractContextManager[None]:
@@ -285,13 +273,3 @@ def _launch_contents(
         run_key=private_pem(run_key),
         policy=policy,
     )
-
-
-def _keep_run(store: Store, image: str, folder: Path) -> str:
-    """Put a run's small files into the store, as an artifact of its image; the artifact's digest."""
-    files = [
-        (name, media_type, (folder / name).read_bytes())
-        for name, media_type in RUN_FILES.items()
-        if name != CODE_FILE or (folder / name).exists()
-    ]
-    return store.attach(image, RUN_TYPE, files)

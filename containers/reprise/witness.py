@@ -10,9 +10,9 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from reprise.audit.evidence import find_run, load_evidence
+from reprise.audit.evidence import load_evidence
+from reprise.kept_runs import RUN_TYPE, find_kept_run
 from reprise.store import Store
-from reprise.train import RUN_TYPE
 from reprise.trust.sign import attach_bundle, stored_bundles
 from reprise.trust.witness import Witnesses, Witnessing
 from reprise_trainer.canonical import DIGEST_PATTERN
@@ -103,7 +103,7 @@ def witness_run(reference: str | Path, store: Store, policy: Policy, witnesses: 
     if found.bundle != evidence.record:
         if evidence.file is not None:
             write_durably(evidence.file, found.bundle)
-        kept = str(reference) if evidence.file is None else find_run(evidence.record, store)
+        kept = str(reference) if evidence.file is None else find_kept_run(evidence.record, store)
         if kept is not None:
             attach_bundle(store, kept, found.bundle, RUN_RECORD)
     return WitnessReport(evidence.where, ((evidence.where, found),))

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from reprise.audit.evidence import load_evidence, verify_evidence
+from reprise.kept_runs import RUN_TYPE
 from reprise.store import Store
-from reprise.train import RUN_TYPE
 from reprise_trainer.errors import NotFoundError
 from reprise_trainer.identity.inventory import Inventory, image_bytes
 

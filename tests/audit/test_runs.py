@@ -10,9 +10,9 @@ import pytest
 from small_image import Entry, make_image
 from tests.audit.conftest import OTHER, STATE
 
+from reprise.kept_runs import RUN_TYPE
 from reprise.runs import find_run, lineage, stored_runs
 from reprise.store import Store
-from reprise.train import RUN_TYPE
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.data.snapshot import RecordField, Shard, Snapshot, Source, Split, encode_snapshot, shards_root
 from reprise_trainer.errors import InputError, NotFoundError

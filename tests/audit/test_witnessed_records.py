@@ -16,8 +16,8 @@ from sigstore.models import ClientTrustConfig
 from small_image import Entry, make_image
 
 from reprise.audit.evidence import load_evidence, verify_evidence
+from reprise.kept_runs import RUN_TYPE
 from reprise.store import Store
-from reprise.train import RUN_TYPE
 from reprise.trust.proofs import SigstoreProofs
 from reprise.trust.witness import Witnesses
 from reprise.trust.witness_services import services_of

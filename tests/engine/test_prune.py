@@ -15,10 +15,10 @@ from small_image import Entry, make_image
 from reprise.engine.interface import ImageRef
 from reprise.engine.namespaces import unpack_image
 from reprise.engine.unpack import unpacked_folder
+from reprise.kept_runs import RUN_TYPE
 from reprise.prune import prune
 from reprise.store import Store
 from reprise.store.references import record_pull
-from reprise.train import RUN_TYPE
 from reprise_trainer.errors import InputError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from reprise.build import BuiltImage
+from reprise.kept_runs import RUN_TYPE
 from reprise.store import Store
-from reprise.train import RUN_TYPE, Launcher
+from reprise.train import Launcher
 from reprise.trust.keys import make_key, private_pem
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image

@@ -9,8 +9,9 @@ import subprocess
 import sys
 from pathlib import Path
 
+from reprise.run_record import check_record
 from reprise.store import Store
-from reprise.train import Launcher, check_record
+from reprise.train import Launcher
 from reprise.trust.keys import private_pem
 from tests.main_job.conftest import CHECKOUT, Trains
 

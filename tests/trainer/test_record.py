@@ -228,7 +228,7 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
             (WorkerMachine("AMD, x86-64-v3", table_digest({"exp": "0" * 16})),) * 2,
         ),
         trained=Trained(None, state, ((29, state),)),
-        evaluation=evaluation_of(66, 70, 0.25),
+        evaluated=evaluation_of(66, 70, 0.25).facts(),
         ledger_head="sha256:" + "3" * 64,
         ledger_lines=30,
     )

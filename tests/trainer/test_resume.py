@@ -67,7 +67,8 @@ def test_a_run_that_is_started_again_after_its_end_is_the_same(
     first, second = runs.start(output), runs.start(output)
     assert first.code == second.code == 0
     assert not second.of_kind("step")
-    assert {**second.result, "attempts": 0} == {**first.result, "attempts": 0}
+    assert {**second.result, "attempts": 0, "reused": []} == {**first.result, "attempts": 0}
+    assert second.result["reused"] == ["evaluate"]
     assert files_that_count(output) == undisturbed
 
 

@@ -146,6 +146,7 @@ def _train_and_record(
     from reprise_trainer.reporting.report import write_report
     from reprise_trainer.training.checkpoints.signature import checkpoint_signer
     from reprise_trainer.training.records.describe import describe_run
+    from reprise_trainer.training.records.own_report import write_own_report
     from reprise_trainer.training.records.record import FILE_NAME, read_run_key, sign_record
     from reprise_trainer.training.records.sampler import sampled
     from reprise_trainer.training.run import run
@@ -167,7 +168,7 @@ def _train_and_record(
     write_report(record, output)
     write_durably(output / FILE_NAME, sign_record(record, key, subject=outcome.config.run.environment))
     if report := load_stages(outcome.config.stages).report:  # last: whatever it does, the record stands
-        report(record.model_dump(mode="json"), output)
+        write_own_report(report, record, outcome.config, output)
     return record
 
 

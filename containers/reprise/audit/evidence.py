@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from reprise.checkpoints import stored_checkpoint
+from reprise.kept_runs import find_kept_run
 from reprise.start import is_stored
 from reprise.store import Store
-from reprise.train import RUN_TYPE
 from reprise.trust.delegation import VerifiedRecord, verify_record
 from reprise.trust.proofs import SigstoreProofs
 from reprise.trust.sign import stored_bundles
@@ -159,22 +158,8 @@ def _evidence(files: Mapping[str, bytes], more: Mapping[str, bytes], where: str)
     return Evidence(found[RECORD_FILE], found[DELEGATION_FILE], found[LEDGER_FILE], where, code=found.get(CODE_FILE))
 
 
-def find_run(record: bytes, store: Store) -> str | None:
-    """The digest of the run in the store that has this record, whatever was witnessed since. What the record says is
-    believed for the search alone."""
-    try:
-        envelope = open_bundle(record)
-        subject = json.loads(envelope.payload)["subject"][0]["digest"]["sha256"]
-        for referrer in store.referrers(f"sha256:{subject}", RUN_TYPE):
-            if open_bundle(store.files(referrer["digest"])[RECORD_FILE]) == envelope:
-                return str(referrer["digest"])
-    except (RepriseError, ValueError, KeyError, TypeError, IndexError, RecursionError):
-        pass
-    return None
-
-
 def _stored_run(record: bytes, store: Store) -> dict[str, bytes]:
-    run = find_run(record, store)
+    run = find_kept_run(record, store)
     return {} if run is None else store.files(run)
 
 

@@ -19,10 +19,11 @@ from reprise.audit.report import AuditReport, Part
 from reprise.audit.steps import Replayed, Steps, audit_run
 from reprise.engine.interface import EngineName
 from reprise.events import OnEvent, ignore
+from reprise.run_record import check_record
 from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
 from reprise.store import Store
 from reprise.stored_image import read_image_lock, read_inventory
-from reprise.train import Launcher, check_record, run_training
+from reprise.train import Launcher, run_training
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image

@@ -103,6 +103,10 @@ ResumeOption = Annotated[
         "--resume", help="Go on with the run in this folder; with CONFIG, start there if none has begun.", metavar="DIR"
     ),
 ]
+FreshOption = Annotated[
+    bool,
+    typer.Option("--fresh", help="With --resume: do evaluation and report again, whatever an earlier attempt kept."),
+]
 RunWorkersOption = Annotated[
     int,
     typer.Option("--workers", min=1, max=256, help="Processes that share a run's logical shards; never changes bits."),

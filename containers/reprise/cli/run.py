@@ -11,6 +11,7 @@ import typer
 from reprise.cli.options import (
     CertificatesOption,
     EngineOption,
+    FreshOption,
     JsonOption,
     KeyOption,
     MetricsPortOption,
@@ -49,6 +50,7 @@ def command(
     workers: RunWorkersOption = 1,
     shards_from: ShardsFromOption = None,
     shard_cache: ShardCacheOption = "4GB",
+    fresh: FreshOption = False,
     store: StoreOption = None,
     key: KeyOption = None,
     passphrase_fd: PassphraseDescriptorOption = None,
@@ -117,6 +119,7 @@ def command(
             resume=resume,
             workers=workers,
             shards=shards,
+            fresh=fresh,
             on_event=on_event,
         )
     if note := witness_note(launcher.policy, result.output):

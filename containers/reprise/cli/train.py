@@ -10,6 +10,7 @@ import typer
 
 from reprise.cli.options import (
     EngineOption,
+    FreshOption,
     JsonOption,
     KeyOption,
     MetricsPortOption,
@@ -42,6 +43,7 @@ def command(
     workers: RunWorkersOption = 1,
     shards_from: ShardsFromOption = None,
     shard_cache: ShardCacheOption = "4GB",
+    fresh: FreshOption = False,
     layout: Annotated[
         Path | None,
         typer.Option(
@@ -106,6 +108,7 @@ def command(
             resume=resume,
             workers=workers,
             shards=shards,
+            fresh=fresh,
             on_event=on_event,
         )
     if note := witness_note(launcher.policy, result.output):

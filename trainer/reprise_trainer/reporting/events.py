@@ -21,7 +21,7 @@ _ON_STDERR = ("refused", "failed", "stopped")
 
 class Events:
     """Writes events. Each is a dictionary with `event`: measured, checked, resumed, step, health, checkpoint,
-    evaluated, finished, refused, stopped or failed. `step` is the last finished step that was told.
+    reused, evaluated, finished, refused, stopped or failed. `step` is the last finished step that was told.
 
     Args:
         form: `json` or `text`.
@@ -69,7 +69,7 @@ def text(event: Mapping[str, Any]) -> str:
             return f"checkpoint after step {step}: {state}"
         case {"event": "validated", "step": step, "loss": loss}:
             return f"validation after step {step}: loss {float.fromhex(loss):.4f}"
-        case {"event": "measured" | "checked" | "resumed", "message": message}:
+        case {"event": "measured" | "checked" | "resumed" | "reused", "message": message}:
             return str(message)
         case {"event": "evaluated", "metrics": metrics}:
             if "accuracy" not in metrics:

@@ -7,13 +7,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from reprise_trainer.backends.interface import State
 from reprise_trainer.config.read import RunConfig
-from reprise_trainer.config.train import TRAIN_SPLIT
 from reprise_trainer.data.snapshot import OpenSnapshot
-from reprise_trainer.evaluation.evaluate import Evaluation
-from reprise_trainer.evaluation.judged import judge
 from reprise_trainer.numerics.proof import Proof
+from reprise_trainer.training.evaluating import EVALUATE, evaluate_once
 from reprise_trainer.training.failure import write_failure
 from reprise_trainer.training.journal import Emit
 from reprise_trainer.training.ledger import FILE_NAME
@@ -35,7 +32,8 @@ __all__ = ["Outcome", "Request", "run", "run_along"]
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a run was and what came out. `workers` is how many computed shards side by side; it decides nothing."""
+    """What a run was and what came out. `workers` is how many computed shards side by side; it decides nothing.
+    `evaluated` is what `Evaluation.facts` says, and `reused` names the stages whose result is an earlier attempt's."""
 
     config: RunConfig
     source: OpenSnapshot
@@ -45,12 +43,13 @@ class Outcome:
     workers: int
     proof: Proof
     trained: Trained
-    evaluation: Evaluation
+    evaluated: Mapping[str, Any]
     ledger_head: str
     ledger_lines: int
     attempts: tuple[Attempt, ...] = ()
     parent: Parent | None = None
     streams: Mapping[str, Stream] = field(default_factory=dict)
+    reused: tuple[str, ...] = ()
 
 
 def run(
@@ -87,8 +86,8 @@ def run(
             raise write_failure(request.output, request.config, error) from None
         ledger = beginning.ledger
         ledger.close()
-        evaluation = _evaluate(ready, trained.state)
-    emit({"event": "evaluated", "split": ready.config.evaluate.split, **evaluation.facts()})
+        evaluated, reused = evaluate_once(ready, trained, request.output, emit)
+    emit({"event": "evaluated", "split": ready.config.evaluate.split, **evaluated})
     return Outcome(
         config=ready.config,
         source=ready.source,
@@ -98,12 +97,13 @@ def run(
         workers=group.size * ready.side_by_side,
         proof=ready.proof,
         trained=trained,
-        evaluation=evaluation,
+        evaluated=evaluated,
         ledger_head=ledger.head,
         ledger_lines=ledger.lines,
         attempts=read_attempts(request.output),
         parent=ready.parent,
         streams=ready.streams,
+        reused=(EVALUATE,) if reused else (),
     )
 
 
@@ -149,18 +149,6 @@ def _train(ready: Ready, beginning: Beginning, output: Path, emit: Emit, stop: S
     )
     ready.exchange.close()
     return trained
-
-
-def _evaluate(ready: Ready, state: State) -> Evaluation:
-    return judge(
-        ready.config.evaluate,
-        ready.source,
-        ready.backend,
-        state,
-        trained_on=TRAIN_SPLIT,
-        preprocess=ready.stages.preprocess,
-        own=ready.stages.evaluate,
-    )
 
 
 def _noting_steps(emit: Emit, log: Log) -> Emit:

@@ -53,7 +53,6 @@ def describe_run(
     labels = identity.measurement.inventory.config.get("config", {}).get("Labels", {})
     run = outcome.config.run
     profile = PROFILES[run.profile]
-    evaluated = outcome.evaluation.facts()
     return RunRecord(
         run=identity.launch.run,
         image=_image_facts(identity),
@@ -76,9 +75,10 @@ def describe_run(
         ledger=LedgerFacts(head=outcome.ledger_head, lines=outcome.ledger_lines),
         checkpoints=tuple(CheckpointFacts(step=step, state=state) for step, state in outcome.trained.checkpoints),
         state=outcome.trained.digest,
-        metrics=evaluated["metrics"],
-        fairness=evaluated["fairness"],
-        membership=evaluated["membership"],
+        metrics=outcome.evaluated["metrics"],
+        fairness=outcome.evaluated["fairness"],
+        membership=outcome.evaluated["membership"],
+        reused=outcome.reused,
         resources=_resource_facts(outcome.workers, sampled),
         machine=machine(),
         driver=_driver_facts(identity),

@@ -147,7 +147,8 @@ class FairnessFacts(_Document):
 class RunRecord(_Document):
     """The predicate. `lock`, `source` and `environment` are digests from the labels of the image's config, empty where
     it has none; `config` is the digest of `config_text`. `resources`, `machine`, `driver`, `attempts`, `started` and
-    `finished` are never compared; the last two and `resources` are of the last attempt."""
+    `finished` are never compared; the last two and `resources` are of the last attempt. `reused` names the stages whose
+    result an earlier attempt had computed."""
 
     format: Literal[1] = 1
     run: str
@@ -172,6 +173,7 @@ class RunRecord(_Document):
     metrics: dict[str, str | int]
     fairness: FairnessFacts | None = None
     membership: dict[str, str | int] | None = None
+    reused: tuple[str, ...] = ()
     resources: ResourceFacts
     machine: dict[str, str | int]
     driver: DriverFacts | None = None  # absent without a GPU, and from records of earlier trainers
