@@ -80,7 +80,7 @@ def data(tmp_path: Path) -> Iterator[InRegistry]:
         yield InRegistry(registry, f"{registry.host}/team/noise@{artifact}", made, written.snapshot)
 
 
-@pytest.mark.parametrize("engine", ["namespaces", "docker"])
+@pytest.mark.parametrize("engine", ["namespaces", "docker", "podman"])
 def test_a_fed_run_in_the_image_has_the_bits_of_one_with_the_whole_snapshot(
     project: Project,
     launcher: Launcher,
@@ -92,6 +92,8 @@ def test_a_fed_run_in_the_image_has_the_bits_of_one_with_the_whole_snapshot(
 ) -> None:
     if engine == "docker":
         monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_daemon"))
+    if engine == "podman":
+        request.getfixturevalue("own_podman")
     config, who, said = data.configuration(tmp_path), replace(launcher, engine=engine), []
     fed = train(
         config,
