@@ -52,7 +52,7 @@ HOST = {
     "bundle": ("events", "registry", "store", "trust"),
     "doctor": ("artifacts", "lock", "registry", "store", "stored_image", "trust"),
     "kept_runs": ("store",),
-    "runs": ("kept_runs", "start", "store"),
+    "runs": ("kept_runs", "start", "store", "stored_image"),
     "audit": (
         "artifacts",
         "build",

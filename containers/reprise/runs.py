@@ -14,6 +14,7 @@ from typing import Any
 from reprise.kept_runs import RUN_TYPE
 from reprise.start import is_stored
 from reprise.store import Store
+from reprise.stored_image import has_lock
 from reprise_trainer.config.read import read_config
 from reprise_trainer.data.snapshot import decode_snapshot
 from reprise_trainer.errors import InputError, NotFoundError, RepriseError
@@ -99,7 +100,7 @@ def lineage(run: StoredRun, store: Store) -> tuple[Thing, ...]:
     things = [
         *sources,
         Thing("snapshot", record.snapshot, store.has(record.snapshot), data),
-        Thing("lock", record.lock, _holds(store, record.lock)),
+        Thing("lock", record.lock, has_lock(store, record.image.digest, record.lock)),
         Thing("trainer source", record.source, _holds(store, record.source)),
         Thing("image", record.image.digest, store.has(record.image.digest), ("lock", "trainer source")),
         Thing("configuration", record.config, _holds(store, record.config)),

@@ -6,6 +6,7 @@ import io
 import tarfile
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 from reprise.build import LOCK_LABEL, LOCK_TYPE, SOURCE_FILE, SOURCE_LABEL, SOURCE_TYPE
@@ -77,6 +78,15 @@ def read_image_lock(store: Store, digest: str, inventory: Inventory) -> tuple[Lo
     if not found:
         raise NotFoundError(f"the lock of image {digest} is not in the store {store.root}")
     raise DoesNotHoldError(f"the image names lock {named}; beside it in the store is {' and '.join(found)}")
+
+
+def has_lock(store: Store, digest: str, lock: str) -> bool:
+    """Whether the lock of that digest is kept beside the image."""
+    for referrer in store.referrers(digest, LOCK_TYPE):
+        with suppress(RepriseError):
+            if _parse_lock(store.files(referrer["digest"]))[0].digest == lock:
+                return True
+    return False
 
 
 def read_image_source(store: Store, digest: str, inventory: Inventory) -> bytes:

@@ -10,13 +10,18 @@ import pytest
 from small_image import Entry, make_image
 from tests.audit.conftest import OTHER, STATE
 
+from reprise.build import LOCK_TYPE
+from reprise.environments import ENVIRONMENT_FILE, LOCK_FILES
 from reprise.kept_runs import RUN_TYPE
+from reprise.lock.read import read_lock
 from reprise.runs import find_run, lineage, stored_runs
 from reprise.store import Store
-from reprise_trainer.canonical import canonical_json, sha256_digest
+from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.data.snapshot import RecordField, Shard, Snapshot, Source, Split, encode_snapshot, shards_root
 from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.training.records.record import FILE_NAME as RECORD_FILE
+
+CHECKOUT = Path(__file__).parents[2]
 
 
 def keep(store: Store, made: Any, **changes: Any) -> str:
@@ -83,9 +88,16 @@ def small_snapshot(store: Store) -> str:
 
 
 def test_lineage_leads_from_the_raw_data_to_the_record(store: Store, run: Any) -> None:
-    lock = store.add(canonical_json({"lock": 1}))
+    files = {name: (CHECKOUT / "locks/torch-cpu" / name).read_bytes() for name in LOCK_FILES}
+    environment = CHECKOUT / "containers/images/torch-cpu.toml"
+    files[ENVIRONMENT_FILE] = environment.read_bytes()
+    lock = read_lock(CHECKOUT / "locks/torch-cpu", environment).digest
     snapshot = small_snapshot(store)
     digest = keep(store, run, lock=lock, snapshot=snapshot)
+    things = {each.what: each for each in lineage(find_run(store, digest), store)}
+    assert things["lock"].name == lock and not things["lock"].held
+    image = things["image"].name
+    store.attach(image, LOCK_TYPE, [(name, "application/json", data) for name, data in files.items()])
     things = {each.what: each for each in lineage(find_run(store, digest), store)}
     assert (things["raw data 1"].name, things["raw data 1"].held) == ("pkg:generic/raw@1", True)
     assert things["snapshot"].follows_from == ("raw data 1",) and things["snapshot"].held

@@ -17,11 +17,9 @@ def command(
     Example: `reprise archive torch-cpu`
     """
     from reprise.archive import archive_image
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.store import Store
 
     opened = Store.open(store, create=False)
     document = archive_image(opened, opened.resolve(image)).as_json()
-    print_json(document) if as_json else print_rows(
-        (name, f"{value:,}" if isinstance(value, int) else value) for name, value in document.items()
-    )
+    print_json(document) if as_json else print_document(document)

@@ -39,7 +39,7 @@ def command(
 
     Example: `reprise build torch-cpu --json`, or `reprise build torch-cpu --offline --from archive.tar`
     """
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json, print_rows
     from reprise.cli.progress import progress
     from reprise.environments import build_environment, plan_build
     from reprise.project import Project
@@ -50,7 +50,7 @@ def command(
     where = Project.find(project)
     if dry_run:
         plan = plan_build(where, environment, Store.open(store, create=False))
-        print_json(plan) if as_json else print_rows((key, str(value)) for key, value in plan.items())
+        print_json(plan) if as_json else print_document(plan)
         return
     if archive and not offline:
         raise UsageError("--from names the only place to ask, which --offline asks for", hint="Add --offline.")

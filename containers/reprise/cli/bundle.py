@@ -40,7 +40,7 @@ def command(
     """
     from reprise.bundle.write import write_bundle
     from reprise.checkpoints import checkpoint_blobs
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.registry.reference import parse_reference
     from reprise.run_config import load_config
     from reprise.snapshots import data_artifacts
@@ -77,4 +77,4 @@ def command(
     if as_json:
         print_json(written.as_json())
     else:
-        print_rows((name, str(value)) for name, value in written.as_json().items())
+        print_document(written.as_json())

@@ -22,10 +22,8 @@ def command(
     Example: `reprise keep runs/base`
     """
     from reprise.checkpoints import keep_checkpoint
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.store import Store
 
     document = keep_checkpoint(checkpoint, Store.open(store)).as_json()
-    print_json(document) if as_json else print_rows(
-        (name, f"{value:,}" if name == "bytes" else str(value)) for name, value in document.items()
-    )
+    print_json(document) if as_json else print_document(document)

@@ -47,7 +47,7 @@ def command(
     """
     from reprise.bundle.accept import load_accepted
     from reprise.bundle.read import load_bundle
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json, print_rows
     from reprise.cli.progress import progress
     from reprise.registry.reference import parse_reference
     from reprise.store import Store
@@ -78,5 +78,5 @@ def command(
     if as_json:
         print_json(document)
         return
-    print_rows((name, str(value)) for name, value in document.items() if name != "policy_keys")
+    print_document(document, without=["policy_keys"])
     print_rows((f"key {name}", fingerprint) for name, fingerprint in keys.items())

@@ -78,10 +78,10 @@ def trusted_root(
 
     Example: `reprise policy trusted-root --output trusted_root.json`
     """
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.trust.keyless_signer import read_trust_config
     from reprise.trust.policy_file import save_trusted_root
 
     digest = save_trusted_root(read_trust_config(trust_config).trusted_root, output)
     document = {"file": str(output), "trusted_root": digest}
-    print_json(document) if as_json else print_rows(document.items())
+    print_json(document) if as_json else print_document(document)

@@ -35,7 +35,7 @@ def command(
     from contextlib import nullcontext
 
     from reprise.archive import ARCHIVE_TYPE
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.cli.progress import progress
     from reprise.engine.arriving import unpacked_on_arrival
     from reprise.engine.interface import ImageRef
@@ -63,6 +63,6 @@ def command(
     if as_json:
         print_json(document)
         return
-    print_rows((name, str(value)) for name, value in document.items() if name != "skipped")
+    print_document(document, without=["skipped"])
     for each in report.skipped:
         print(f"left out  {each}")

@@ -25,7 +25,7 @@ def command(
 
     Example: `reprise push torch-cpu registry.example.org/team/torch-cpu:1`
     """
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.cli.progress import progress
     from reprise.registry.push import push
     from reprise.registry.reference import parse_reference
@@ -38,4 +38,4 @@ def command(
             opened, opened.resolve(image), where, certificates=certificates, dry_run=dry_run, on_event=on_event
         )
     document = report.as_json()
-    print_json(document) if as_json else print_rows((name, str(value)) for name, value in document.items())
+    print_json(document) if as_json else print_document(document)

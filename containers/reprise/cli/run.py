@@ -72,7 +72,7 @@ def command(
     from contextlib import nullcontext
 
     from reprise.cli.launcher import open_launcher, witness_note
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.cli.progress import progress
     from reprise.engine.arriving import unpacked_on_arrival
     from reprise.engine.choose import choose_engine
@@ -128,4 +128,4 @@ def command(
     if as_json:
         print_json(document)
     else:
-        print_rows((name, str(value)) for name, value in document.items() if name not in ("pulled", "digest"))
+        print_document(document, without=("pulled", "digest"))

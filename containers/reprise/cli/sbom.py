@@ -27,7 +27,7 @@ def command(
     Example: `reprise sbom torch-cpu -o torch-cpu.cdx.json`
     """
     from reprise.bom.attest import bill_of_materials, keep_bill
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.store import Store
     from reprise_trainer.canonical import sha256_digest
     from reprise_trainer.durable import write_durably
@@ -41,4 +41,4 @@ def command(
         return
     write_durably(output, document)
     rows = {"image": digest, "file": str(output), "digest": sha256_digest(document), "referrer": referrer}
-    print_json(rows) if as_json else print_rows(rows.items())
+    print_json(rows) if as_json else print_document(rows)

@@ -65,7 +65,7 @@ def command(
     from reprise.bom.provenance import LOCAL_BUILDER
     from reprise.bom.sign_all import sign_all
     from reprise.cli.options import passphrase_source
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.registry.reference import parse_repository
     from reprise.store import Store
     from reprise.trust.keyless_signer import KeylessSigner
@@ -87,7 +87,7 @@ def command(
     if keyless and isinstance(signer, KeylessSigner) and signer.unlogged:
         print(f"warning: {signer.unlogged} without the log's entry; `reprise witness` adds it", file=sys.stderr)
     document = {"image": digest, "identity" if keyless else "key": signer.identity, **signed.referrers}
-    print_json(document) if as_json else print_rows(document.items())
+    print_json(document) if as_json else print_document(document)
 
 
 def _key_signer(key: str | None, passphrase: Passphrase) -> Signer:

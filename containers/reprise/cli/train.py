@@ -72,7 +72,7 @@ def command(
     Example: `reprise train examples/fashion-mnist.toml --engine docker`
     """
     from reprise.cli.launcher import open_launcher, witness_note
-    from reprise.cli.output import print_json, print_rows
+    from reprise.cli.output import print_document, print_json
     from reprise.cli.progress import progress
     from reprise.layouts import take_signed
     from reprise.project import Project
@@ -116,4 +116,4 @@ def command(
     if as_json:
         print_json(result.as_json())
     else:
-        print_rows((name, str(value)) for name, value in result.as_json().items())
+        print_document(result.as_json())
