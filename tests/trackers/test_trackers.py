@@ -80,6 +80,17 @@ def test_a_run_that_does_not_finish_is_failed_for_mlflow(mlflow_address: str) ->
     assert run.info.status == "FAILED" and run.data.metrics["train/loss"] == 2.5
 
 
+@pytest.mark.parametrize("address", ["", "runs", "sha256:1", "file:/tmp/no-server"])
+def test_what_is_no_server_s_address_is_one_message(
+    address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MLFLOW_ALLOW_FILE_STORE", raising=False)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UnavailableError, match="MLflow at") as refused, tracked(Trackers(mlflow=address), "x", ignore):
+        pass
+    assert "http://HOST:PORT" in refused.value.hint and "\n" not in refused.value.message
+
+
 def test_an_mlflow_server_that_is_not_there_is_said_at_the_start() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # bound and never listening: connections are refused

@@ -54,6 +54,10 @@ def ended(command: Callable[[], int], *, interrupted: str = "interrupted", as_js
         _leave_stdout()
         place = error.filename or "a file, or what standard output goes to"
         return _failed(StorageError(f"cannot use {place}: {error.strerror}"), as_json)
+    except RuntimeError as error:
+        if not str(error).startswith("Symlink loop from"):  # what pathlib's resolve says before Python 3.13
+            return _defect()
+        return _failed(StorageError(f"cannot use a path: {error}"), as_json)
     except KeyboardInterrupt:
         print(interrupted, file=sys.stderr)
         return INTERRUPTED

@@ -82,7 +82,7 @@ TensorBoardOption = Annotated[
     Path | None, typer.Option("--tensorboard", help="Write TensorBoard's log below this folder.", metavar="DIR")
 ]
 MlflowOption = Annotated[
-    str | None, typer.Option("--mlflow", help="Log to this MLflow server, or file: address.", metavar="URI")
+    str | None, typer.Option("--mlflow", help="Log to this MLflow server, by its http address.", metavar="URI")
 ]
 MetricsPortOption = Annotated[
     int | None,

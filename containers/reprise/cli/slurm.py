@@ -39,4 +39,4 @@ def command(
     train = [sys.executable, "-m", "reprise", "train", str(config.resolve()), "--resume", str(output.resolve())]
     options = ["--engine", engine, "--workers", str(workers)]
     job = Job(run.name, workers * run.threads, lead, tuple(sbatch or ()))
-    print(job_script([*train, *options], job, log=output.resolve().with_suffix(".log")), end="")
+    print(job_script([*train, *options], job, log=Path(f"{output.resolve()}.log")), end="")

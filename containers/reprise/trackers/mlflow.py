@@ -40,13 +40,16 @@ def mlflow_tracker(address: str, name: str, *, experiment: str = "reprise") -> I
         ) from error
     for variable, value in _PATIENCE.items():
         os.environ.setdefault(variable, value)
-    client = MlflowClient(tracking_uri=address)
     try:
+        client = MlflowClient(tracking_uri=address)
         found = client.get_experiment_by_name(experiment)
         identifier = found.experiment_id if found else client.create_experiment(experiment)
         run = client.create_run(identifier, run_name=name).info.run_id
     except (MlflowException, OSError) as error:
-        raise UnavailableError(f"MLflow at {address}: {error}", hint="Is the tracking server running?") from error
+        said = str(error).strip().splitlines()[0]
+        raise UnavailableError(
+            f"MLflow at {address!r}: {said}", hint="Is the tracking server running? Name it as http://HOST:PORT."
+        ) from error
     waiting: list[Metric] = []
     sent, last, ended = time.monotonic(), 0, "FAILED"
 
