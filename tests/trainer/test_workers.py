@@ -13,10 +13,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from servers import program
 from tests.trainer.conftest import SHA256, command, environment
 from tests.trainer.interrupted_runs import STEPS, TINY, Runs, files_that_count
 
 from reprise_trainer.data.snapshot import OpenSnapshot
+from reprise_trainer.numerics.cpu import read_cpuinfo
+from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.records.attempts import read_attempts
 
 LONG = TINY.replace("steps = 12", "steps = 200000")
@@ -215,6 +218,30 @@ def test_a_worker_whose_machine_computes_otherwise_ends_the_run_before_it_begins
     assert "error: the workers' machines don't compute alike: worker 1 (" in ended.stderr
     assert f"in {operation}\n" in ended.stderr and "Traceback" not in ended.stderr
     assert not (tmp_path / "out" / "ledger.jsonl").exists() and '"step"' not in ended.stdout
+
+
+@pytest.mark.long
+@pytest.mark.timeout(900)
+def test_hosts_with_cpus_of_two_makers_end_before_step_0(snapshot: OpenSnapshot, tmp_path: Path) -> None:
+    text = config("torch").replace("[run]", '[run]\nprofile = "x86-64-v3"')
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    other = "Haswell" if read_cpuinfo()["vendor_id"] == "AuthenticAMD" else "EPYC"
+    emulator = [program("qemu-x86_64", "qemu-user"), "-cpu", other]
+    both = []
+    for rank, prefix in enumerate(([], emulator)):
+        launcher = {"SLURM_PROCID": str(rank), "SLURM_NTASKS": "2", "SLURM_NTASKS_PER_NODE": "2"}
+        meeting = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+        switches = PROFILES["x86-64-v3"].switches(1)  # from outside: who starts itself again leaves the emulator
+        variables = environment({**launcher, **meeting, **switches})
+        argv = [*prefix, *command(text, snapshot, tmp_path / "out")]
+        both.append(subprocess.Popen(argv, env=variables, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
+    for process in both:
+        said, error = process.communicate(timeout=800)
+        assert process.returncode == 1, error
+        assert "worker 1 (" in error and "has other bits than worker 0 (" in error
+        assert "exp" in error and '"step"' not in said
 
 
 @pytest.mark.parametrize("workers", [3, 8])
