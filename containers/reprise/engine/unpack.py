@@ -168,7 +168,7 @@ def unpack_layer(
         report: told, now and then, how many bytes of the blob were read.
         confirm: called before the layer appears; where it raises, the layer doesn't.
     """
-    with _made_aside(folder / folder_name(layer)) as aside, read_layer(file, layer) as stream:
+    with _made_aside(folder / folder_name(layer)) as aside, read_layer(file, layer, ahead=True) as stream:
         extract(stream, aside, layer, report)
         stream.finish()
         confirm()
