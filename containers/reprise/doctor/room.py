@@ -33,7 +33,7 @@ def room(store: Path) -> list[Finding]:
 
 
 def _room(what: str, path: Path, few: int, enough: int, few_inodes: int, enough_inodes: int) -> list[Finding]:
-    place = next(each for each in (path.absolute(), *path.absolute().parents) if each.exists())
+    place = next(each for each in (path.absolute(), *path.absolute().parents) if _is_there(each))
     stat = os.statvfs(place)
     free, inodes = stat.f_bavail * stat.f_frsize, stat.f_favail
     todo = f"Free some on the file system of {place}" + (
@@ -48,6 +48,14 @@ def _room(what: str, path: Path, few: int, enough: int, few_inodes: int, enough_
     if not os.access(place, os.W_OK):
         found.append(Finding(f"writing, {what}", "problem", f"{place} can't be written", f"chown or chmod {place}."))
     return found
+
+
+def _is_there(path: Path) -> bool:
+    """Whether it exists, as far as this user may see: below a folder that is closed to them, nothing does."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
 
 
 def _state(free: int, few: int, enough: int) -> State:
@@ -67,7 +75,7 @@ def clock(others: float | None, files: Iterable[Path]) -> Finding:
         if abs(others) < CLOCK_WARNING_SECONDS:
             return Finding("clock", "ok", said)
         return Finding("clock", "problem" if abs(others) >= CLOCK_PROBLEM_SECONDS else "warning", said, todo)
-    times = {path: path.stat().st_mtime for path in files if path.exists()}
+    times = {path: path.stat().st_mtime for path in files if _is_there(path)}
     newest = max(times, key=lambda path: times[path], default=None)
     if newest is not None and times[newest] - time.time() > CLOCK_WARNING_SECONDS:
         changed = datetime.fromtimestamp(times[newest], UTC)
