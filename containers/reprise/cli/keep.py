@@ -11,7 +11,9 @@ from reprise.cli.options import JsonOption, StoreOption
 
 
 def command(
-    checkpoint: Annotated[Path, typer.Argument(help="Folder of a checkpoint, or of a run for its newest.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="Folder of a checkpoint, or of a run for its newest.", metavar="CHECKPOINT")
+    ],
     store: StoreOption = None,
     as_json: JsonOption = False,
 ) -> None:
