@@ -108,8 +108,8 @@ def test_the_command_signs_as_whom_the_token_names(
     (found,) = [bundle for name, bundle in stored_bundles(store, image) if name == printed["signature"]]
     verify_keyless(found, root_of(sigstore), [Rule(sigstore.provider.url, BUILDER)], image)
     assert not (store.root / "home").exists()  # neither a key nor a policy was made
-    assert sign(store, image, "--identity-token", str(token)).returncode == 65
-    assert sign(store, image, *options, "--key", "x").returncode == 65
+    assert sign(store, image, "--identity-token", str(token)).returncode == 2
+    assert sign(store, image, *options, "--key", "x").returncode == 2
     assert sign(store, image, "--keyless", "--trust-config", str(token)).returncode == 65
 
 
