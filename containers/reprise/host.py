@@ -6,14 +6,13 @@ Needs no project, lock or checkout: what decides is the image, its signatures an
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from reprise.build import LOCK_TYPE
 from reprise.events import OnEvent, ignore
-from reprise.feed.snapshot import FedSnapshot, ShardPlace, fed_snapshot
+from reprise.feed.snapshot import ShardPlace
 from reprise.lock.model import Sources
 from reprise.registry.checked_pull import is_whole, pull_checked
 from reprise.registry.origin import RegistryOrigin, image_of
@@ -21,12 +20,11 @@ from reprise.registry.pull import NOBODY, Arrival, PullReport
 from reprise.registry.reference import Reference, looks_like_reference, parse_reference, source_name, stored_name
 from reprise.registry.repository import open_repository
 from reprise.run_folder import load_run
-from reprise.snapshots import StoredSnapshot, data_artifacts
 from reprise.store import Store
 from reprise.store.platforms import image_for
 from reprise.store.references import record_pull
 from reprise.stored_image import read_image_lock, read_inventory
-from reprise.train import Launcher, RunResult, bring_snapshot, run_training
+from reprise.train import Launcher, RunResult, run_loaded
 from reprise.trust.verify import VerifyReport, remember, verify_image
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
@@ -126,33 +124,24 @@ def run_in_image(
     Raises:
         NotFoundError, InputError, UnavailableError: the configuration or its data are missing or wrong; or the run that
             is to go on is one of another image.
-        DoesNotHoldError, RefusedError: as for `run_training`.
+        DoesNotHoldError, RefusedError: as for `run_loaded`.
     """
     loaded, begun = load_run(config, overrides, resume, launcher.store)
     if begun and begun.image != image.digest:
         raise InputError(f"run {begun.run} is one of image {begun.image}, not of {image.digest}")
-    with ExitStack() as stack:
-        snapshot: StoredSnapshot | FedSnapshot
-        if shards is not None:
-            snapshot = stack.enter_context(fed_snapshot(loaded.config.data, shards, launcher.store, on_event=on_event))
-        else:
-            artifacts = data_artifacts(loaded.config.data, launcher.store, base=config.parent if config else None)
-            there = all(launcher.store.has(each.digest) for each in artifacts)
-            sources = Sources() if there else _sources(launcher.store, image.digest)
-            snapshot = bring_snapshot(loaded.config.data, artifacts, launcher.store, sources, on_event)
-        return run_training(
-            loaded.data,
-            image.digest,
-            snapshot,
-            launcher,
-            code=loaded.code,
-            start=loaded.start,
-            output=resume or output,
-            begun=begun,
-            workers=workers,
-            fresh=fresh,
-            on_event=on_event,
-        )
+    return run_loaded(
+        loaded,
+        begun,
+        image.digest,
+        launcher,
+        lambda: _sources(launcher.store, image.digest),
+        base=config.parent if config else None,
+        shards=shards,
+        output=resume or output,
+        workers=workers,
+        fresh=fresh,
+        on_event=on_event,
+    )
 
 
 def _usable(store: Store, digest: str, policy: Policy) -> str:

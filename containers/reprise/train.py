@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,8 +16,9 @@ from reprise.engine.launch import LaunchContents, launch_folder
 from reprise.events import OnEvent, ignore
 from reprise.kept_runs import keep_run
 from reprise.lock.environment import read_environment
-from reprise.lock.model import Artifact, Sources
+from reprise.lock.model import Sources
 from reprise.project import Project
+from reprise.run_config import LoadedConfig
 from reprise.run_folder import BegunRun, held, load_run, make_run_folder, new_run_id
 from reprise.run_record import check_record, finished_run
 from reprise.snapshots import StoredSnapshot, data_artifacts, prepare_snapshot
@@ -135,16 +136,52 @@ def train(
     parsed = loaded.config
     image = begun.image if begun else launcher.store.resolve(parsed.run.environment)
     accept_image(launcher.store, image, launcher.policy, name=parsed.run.environment)
-    sources = read_environment(project.environment_file(parsed.run.environment)).sources
-    with ExitStack() as stack:
-        snapshot: StoredSnapshot | FedSnapshot
-        if shards is not None:
-            from reprise.feed.snapshot import fed_snapshot
+    environment = project.environment_file(parsed.run.environment)
+    return run_loaded(
+        loaded,
+        begun,
+        image,
+        launcher,
+        lambda: read_environment(environment).sources,
+        base=config.parent if config else None,
+        shards=shards,
+        output=resume or output,
+        workers=workers,
+        fresh=fresh,
+        on_event=on_event,
+    )
 
-            snapshot = stack.enter_context(fed_snapshot(parsed.data, shards, launcher.store, on_event=on_event))
-        else:
-            artifacts = data_artifacts(parsed.data, launcher.store, base=config.parent if config else None)
-            snapshot = bring_snapshot(parsed.data, artifacts, launcher.store, sources, on_event)
+
+def run_loaded(
+    loaded: LoadedConfig,
+    begun: BegunRun | None,
+    image: str,
+    launcher: Launcher,
+    sources: Callable[[], Sources],
+    *,
+    base: Path | None,
+    shards: ShardPlace | None,
+    output: Path | None,
+    workers: int,
+    fresh: bool,
+    on_event: OnEvent,
+) -> RunResult:
+    """Bring the data that a configuration names, and run it in an image that the policy has let in.
+
+    Args:
+        loaded, begun: as `load_run` gives them.
+        image: digest of an image in the store.
+        launcher: who starts the run.
+        sources: gives the places to fetch data from; asked only where the store lacks some.
+        base: folder of the configuration's file; None where a run goes on without one.
+        shards, workers, fresh, on_event: see `train`.
+        output: see `run_training`.
+
+    Raises:
+        InputError, NotFoundError, UnavailableError: the data are wrong, or not to be had.
+        DoesNotHoldError, RefusedError: see `run_training`; or shards have other bytes than their digests.
+    """
+    with _snapshot(loaded.config.data, launcher.store, sources, base, shards, on_event) as snapshot:
         return run_training(
             loaded.data,
             image,
@@ -152,7 +189,7 @@ def train(
             launcher,
             code=loaded.code,
             start=loaded.start,
-            output=resume or output,
+            output=output,
             begun=begun,
             workers=workers,
             fresh=fresh,
@@ -160,17 +197,26 @@ def train(
         )
 
 
-def bring_snapshot(
-    data: MadeData | StoreSection, artifacts: Sequence[Artifact], store: Store, sources: Sources, on_event: OnEvent
-) -> StoredSnapshot:
-    """The snapshot of a configuration's data, whose artifacts are fetched first where the store lacks them.
+@contextmanager
+def _snapshot(
+    data: MadeData | StoreSection,
+    store: Store,
+    sources: Callable[[], Sources],
+    base: Path | None,
+    shards: ShardPlace | None,
+    on_event: OnEvent,
+) -> Iterator[StoredSnapshot | FedSnapshot]:
+    if shards is not None:
+        from reprise.feed.snapshot import fed_snapshot
 
-    Raises:
-        InputError, NotFoundError, UnavailableError: the data are wrong, or not to be had.
-    """
-    fetch(artifacts, store, sources, on_event=on_event)
+        with fed_snapshot(data, shards, store, on_event=on_event) as fed:
+            yield fed
+        return
+    artifacts = data_artifacts(data, store, base=base)
+    there = all(store.has(each.digest) for each in artifacts)
+    fetch(artifacts, store, Sources() if there else sources(), on_event=on_event)
     on_event({"event": "phase", "name": "make the data snapshot"})
-    return prepare_snapshot(data, store)
+    yield prepare_snapshot(data, store)
 
 
 def run_training(
@@ -210,7 +256,7 @@ def run_training(
         with held(begun.folder):
             finished = finished_run(begun, snapshot.digest, launcher.run_policy, on_event)
         if finished is not None:
-            return _result(launcher.store, finished, begun.folder, time.monotonic() - started)
+            return _result(launcher.store, image, finished, begun.folder, time.monotonic() - started)
     parsed = read_config(config, where=CONFIG_FILE)
     run_id = begun.run if begun else new_run_id(parsed.run.name)
     contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code, start=start)
@@ -221,20 +267,21 @@ def run_training(
         write_durably(output / DELEGATION_FILE, contents.delegation)
         folders = RunFolders(launch, snapshot.folder, output)
         run_trainer(launcher.engine, ImageRef(launcher.store, image), folders, gpus=launcher.gpus, on_event=on_event)
-    return _result(launcher.store, check_record(output, launcher.run_policy), output, time.monotonic() - started)
+    record = check_record(output, launcher.run_policy)
+    return _result(launcher.store, image, record, output, time.monotonic() - started)
 
 
-def _result(store: Store, record: RunRecord, output: Path, seconds: float) -> RunResult:
-    """The result of the run whose record was checked; what it left is in the store then."""
+def _result(store: Store, image: str, record: RunRecord, output: Path, seconds: float) -> RunResult:
+    """The result of the run that was started in `image`, its record checked; what it left is in the store then."""
     return RunResult(
         run=record.run,
-        image_digest=record.image.digest,
+        image_digest=image,
         measured_digest=record.image.digest,
         snapshot_digest=record.snapshot,
         ledger_head=record.ledger.head,
         state_digest=record.state,
         metrics=dict(record.metrics),
-        record=keep_run(store, record.image.digest, output),
+        record=keep_run(store, image, output),
         output=output,
         seconds={
             "run": round(seconds, 3),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 from oci_registry import Fault
-from tests.feed.conftest import Fed, launched
+from tests.feed.conftest import Fed, Launched, launched
 
 from reprise_trainer.data import feed as feed_module
 from reprise_trainer.data.batches import Batches, open_columns
@@ -22,6 +22,13 @@ from reprise_trainer.data.order import Order
 from reprise_trainer.data.shelf import Shelf, open_fed_snapshot
 from reprise_trainer.data.snapshot import open_snapshot
 from reprise_trainer.errors import InputError, UnavailableError
+
+
+def brings_a_shard(found: Launched, fed: Fed) -> bool:
+    """Whether a new conversation gets the bytes that it asks for."""
+    shard = fed.whole.snapshot.shards()[0]
+    Feed(found.socket).bring(shard.path)
+    return (found.snapshot.folder / shard.path).read_bytes() == (fed.whole.folder / shard.path).read_bytes()
 
 
 def test_any_order_of_asking_gives_the_right_bytes_within_the_room(fed: Fed, tmp_path: Path) -> None:
@@ -123,7 +130,7 @@ def test_a_stranger_at_the_socket_ends_no_conversation_but_its_own(fed: Fed, tmp
         with socket.socket(socket.AF_UNIX) as stranger, socket_address(found.socket) as address:
             stranger.connect(address)
             stranger.sendall(sent)
-        Feed(found.socket).bring(fed.whole.snapshot.shards()[0].path)
+        assert brings_a_shard(found, fed)
 
 
 def answering(path: Path, serve: Callable[[socket.socket], None]) -> threading.Thread:
@@ -193,7 +200,7 @@ def test_a_socket_may_lie_deep(fed: Fed, tmp_path: Path) -> None:
     deep = tmp_path / ("a" * 100) / ("b" * 100)
     deep.mkdir(parents=True)
     with launched(fed, deep) as found:
-        Feed(found.socket).bring(fed.whole.snapshot.shards()[0].path)
+        assert brings_a_shard(found, fed)
 
 
 def test_the_order_of_shards_is_a_permutation_of_whole_shards(fed: Fed) -> None:

@@ -45,6 +45,18 @@ except RepriseError as error:
 """
 )
 
+DIFFERING = (
+    HEAD
+    + """
+with crew(2) as group:
+    exchange = join("torch", group)
+    try:
+        gather(exchange, bytes(5 + group.rank))
+    except RepriseError as error:
+        print(error.exit_code, error.message)
+"""
+)
+
 
 def run(program: str, *arguments: str) -> str:
     argv = [sys.executable, "-c", program, *arguments]
@@ -60,3 +72,10 @@ def test_a_worker_that_ended_is_known_at_once() -> None:
     began = time.monotonic()
     assert run(DYING) == "69 worker 1 ended with exit code 9\n"
     assert time.monotonic() - began < 10
+
+
+def test_workers_that_send_different_amounts_end_with_a_message() -> None:
+    assert sorted(run(DIFFERING).splitlines()) == [
+        "69 worker 0 does not answer: it sent 5 bytes, expected 6",
+        "69 worker 1 does not answer: it sent 6 bytes, expected 5",
+    ]

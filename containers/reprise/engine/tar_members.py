@@ -89,16 +89,9 @@ def _number(field: bytes) -> int:
     if field[0] == 0x80:
         return int.from_bytes(field[1:], "big")
     digits = field.strip(b"\0 ")
-    try:
-        return int(digits, 8) if digits.isdigit() else _zero(digits)
-    except ValueError:
-        raise InputError(f"a layer is not a tar archive: {field!r} is no number") from None
-
-
-def _zero(digits: bytes) -> int:
-    if digits:
-        raise ValueError
-    return 0
+    if digits.translate(None, b"01234567"):
+        raise InputError(f"a layer is not a tar archive: {field!r} is no number")
+    return int(digits or b"0", 8)
 
 
 def _body(stream: LayerStream, size: int) -> bytes:

@@ -139,16 +139,12 @@ def bring(
     report = PullReport(root.digest, tag=tag)
     manifests, needed = _graph(origin, root, store, frozenset(leave_out), report)
     report.needed = sorted(needed)
-    config, config_bytes = root.blobs[:1], 0
-    if config and not store.has(config[0].digest):
-        config_bytes = bring_blob(origin, config[0], store, threading.Event())
-    if config:
+    for config in root.blobs[:1]:  # first: who unpacks on arrival needs it
+        if not store.has(config.digest):
+            report.bytes += bring_blob(origin, config, store, threading.Event())
+            report.fetched.append(config.digest)
         arrival.begin(root.data)
     failures = bring_blobs(origin, store, manifests.values(), needed, report, on_event, arrival)
-    if config_bytes:
-        report.present.remove(config[0].digest)
-        report.fetched.append(config[0].digest)
-        report.bytes += config_bytes
     for digest, manifest in manifests.items():
         if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
             report.skipped.append(f"{digest}: {lost}")
@@ -226,10 +222,11 @@ def bring_blobs(
         for blob in manifest.blobs:
             is_needed = manifest.digest in needed or wanted.get(blob.digest, (blob, False))[1]
             wanted[blob.digest] = (blob, is_needed)
-    report.present = [digest for digest in wanted if store.has(digest)]
+    here = [digest for digest in wanted if store.has(digest)]
+    report.present = [digest for digest in here if digest not in report.fetched]
     missing = [each for digest, each in wanted.items() if not store.has(digest)]
     missing.sort(key=lambda each: each[0].size, reverse=True)
-    for digest in report.present:
+    for digest in here:
         arrival.whole(digest)
     failures: dict[str, str] = {}
     cancelled, speaking = threading.Event(), threading.Lock()
@@ -248,7 +245,7 @@ def bring_blobs(
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
         futures = [pool.submit(one, *each) for each in missing]
         try:
-            report.bytes = sum(future.result() for future in futures)
+            report.bytes += sum(future.result() for future in futures)
         except BaseException:
             cancelled.set()
             pool.shutdown(wait=False, cancel_futures=True)

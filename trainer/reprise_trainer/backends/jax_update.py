@@ -104,7 +104,7 @@ def _one_step(
 
 
 def _squared_length(gradient: Array, weight: Array, zero: Array) -> Array:
-    """See `torch_update.squared_length`; of the gradient over its weight."""
+    """The sum of squares of the gradient over its weight, in the order of PyTorch's (`torch_update`)."""
     mean = _Once(gradient, zero) / weight
     squares = (mean * mean).array
     rows = jnp.pad(squares, (0, -len(squares) % ROW)).reshape(-1, ROW)

@@ -1,7 +1,7 @@
 """The shared arithmetic of an update, on PyTorch vectors.
 
-No `alpha=`, `addcmul`, `lerp`, which may fuse a multiplication with an addition. Vectors are worked through row by row:
-a row's temporaries stay in the cache, and so short an operation stays in its thread, where subnormals are off.
+No `alpha=`, `addcmul`, `lerp`, which may fuse a multiplication with an addition. On a CPU it is NumPy that computes, in
+the calling thread, where subnormals are off; squares are added by PyTorch, in rows so short that they stay there too.
 """
 
 from __future__ import annotations

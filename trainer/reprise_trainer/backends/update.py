@@ -19,7 +19,7 @@ Array = Any
 """A framework's float32 vector, or None for the place of a result in a framework that never writes in place."""
 
 ROW = 1 << 15
-"""Elements of a row in `squared_length`; also how many PyTorch computes without handing any to another thread."""
+"""Elements of a row where squares are added; also how many PyTorch computes without handing any to another thread."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ added here: how sums are added is the backend's, as between hosts.
 from __future__ import annotations
 
 import os
+import socket
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,8 @@ from numpy.typing import NDArray
 from reprise_trainer.backends.meeting import ANSWER_SECONDS, no_answer
 from reprise_trainer.training.workers.desk import Desk
 
-_WRITTEN, _READ = b"w", b"r"
+_READ = bytes(8)
+"""What a worker says when it has read another's memory; before that, each says how many bytes are in its own."""
 
 
 class HostExchange:
@@ -32,8 +34,9 @@ class HostExchange:
         if self._reader is not None:
             self._hear(self._reader, _READ)
         _write(self._desk.memories[self.rank], data.data)
-        self._tell(peer, _WRITTEN)
-        self._hear(peer, _WRITTEN)
+        written = len(data).to_bytes(8, "big")
+        self._tell(peer, written)
+        self._hear(peer, written)
         received = np.empty(len(data), np.uint8)
         _read(self._desk.memories[peer], received.data)
         self._tell(peer, _READ)
@@ -55,11 +58,12 @@ class HostExchange:
 
     def _hear(self, peer: int, word: bytes) -> None:
         try:
-            heard = self._desk.lines[peer].recv(1)
+            heard = self._desk.lines[peer].recv(len(word), socket.MSG_WAITALL)
         except OSError as error:
             raise no_answer(peer, error) from error
         if heard != word:
-            raise no_answer(peer, EOFError("it has ended" if not heard else f"it said {heard!r}, expected {word!r}"))
+            said = f"it sent {int.from_bytes(heard, 'big')} bytes, expected {int.from_bytes(word, 'big')}"
+            raise no_answer(peer, EOFError(said if heard else "it has ended"))
 
 
 def _write(memory: int, data: memoryview) -> None:
