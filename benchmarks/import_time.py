@@ -19,8 +19,10 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef, RunFolders
 from reprise.engine.namespaces import Plan, make_plan, run_plan
+from reprise.engine.unpack import unpack_layers
 from reprise.environments import build_environment, load_lock
 from reprise.lock.export import export_lock
 from reprise.project import Project
@@ -68,6 +70,7 @@ def image_plan(image: ImageRef, module: str, folder: Path) -> Plan:
     folders = RunFolders(folder / "launch", folder / "data", folder / "output")
     for each in (folders.launch, folders.data, folders.output):
         each.mkdir(parents=True)
+    flat_copy(image, unpack_layers(image.store, image.layers()))  # as every run but the first has it
     plan = make_plan(image, folders)
     return replace(plan, arguments=(plan.arguments[0], "-I", "-c", PROGRAM.format(module=module)))
 

@@ -15,8 +15,9 @@ import subprocess
 import time
 from pathlib import Path
 
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef
-from reprise.engine.unpack import flat_copy, unpack_layers
+from reprise.engine.unpack import unpack_layers
 from reprise.environments import build_environment
 from reprise.project import Project
 from reprise.store import Store

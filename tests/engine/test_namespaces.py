@@ -1,4 +1,4 @@
-"""The engine without a daemon, where a system lacks something: unprivileged, without hard links, with 60 layers."""
+"""The engine without a daemon, where something is lacking: privilege, hard links, overlays; with 60 layers and 73."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,10 +18,12 @@ from small_image import Entry, base_entries, make_image, python_entries, trainer
 
 import reprise
 from reprise.engine import namespaces
+from reprise.engine.flat_copy import flat_copy, flat_folder
 from reprise.engine.interface import ImageRef
-from reprise.engine.namespaces import Plan, _Failure, make_plan, run_plan
-from reprise.engine.unpack import flat_copy
-from reprise_trainer.errors import InputError, SystemFailureError
+from reprise.engine.namespaces import NamespacesEngine, NoOverlayError, Plan, _Failure, make_plan, run_plan
+from reprise.engine.unpack import only_unpacker, unpack_layers, unpacked_folder
+from reprise.store import Store
+from reprise_trainer.errors import SystemFailureError
 
 NOBODY = 65534
 MEASURE = """
@@ -37,25 +40,76 @@ def _run(bench, plan: Plan) -> list[str]:
 
 @pytest.fixture
 def plan(bench) -> Plan:
+    """As for a second run of the image."""
     bench.program(MEASURE)
+    flat_copy(bench.ref, unpack_layers(bench.image.store, bench.ref.layers()))
     return make_plan(bench.ref, bench.folders)
 
 
+def _start(bench, image: ImageRef) -> list[str]:
+    lines: list[str] = []
+    code = NamespacesEngine().run(image, bench.folders, on_line=lines.append, on_error_line=lines.append)
+    assert code == 0, lines
+    return lines
+
+
 def test_one_folder_measures_as_an_overlay_of_the_layers_does(bench, plan: Plan) -> None:
-    assert plan.flat == str(flat_copy(bench.ref, plan.layers).resolve())
+    assert plan.flat == str(flat_folder(bench.ref).resolve())
     assert _run(bench, replace(plan, flat="")) == _run(bench, plan) == [bench.image.digest]
 
 
-def test_where_no_hard_link_can_be_made_the_layers_are_mounted(bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture
+def new(bench) -> ImageRef:
+    """An image that was never run, whose program measures it."""
+    bench.program(MEASURE)
+    shutil.rmtree(flat_folder(bench.ref), ignore_errors=True)
+    return bench.ref
+
+
+def test_the_first_run_is_on_the_layers_and_the_next_on_the_copy_that_it_leaves(bench, new: ImageRef) -> None:
+    assert make_plan(new, bench.folders).flat == ""
+    assert _start(bench, new) == [new.digest]
+    assert make_plan(new, bench.folders).flat == str(flat_folder(new).resolve())
+    assert _start(bench, new) == [new.digest]
+
+
+def test_a_run_does_without_a_copy_while_somebody_else_unpacks(bench, new: ImageRef) -> None:
+    make_plan(new, bench.folders)
+    with only_unpacker(unpacked_folder(new.store)):
+        assert _start(bench, new) == [new.digest]
+    assert not flat_folder(new).exists()
+
+
+def test_where_no_hard_link_can_be_made_each_run_is_on_the_layers(
+    bench, new: ImageRef, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def no_link(*_: object, **__: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
-    bench.program(MEASURE)
-    shutil.rmtree(make_plan(bench.ref, bench.folders).flat)  # which an earlier run has made
     monkeypatch.setattr(os, "link", no_link)
-    plan = make_plan(bench.ref, bench.folders)
-    assert plan.flat == ""
-    assert _run(bench, plan) == [bench.image.digest]
+    assert _start(bench, new) == _start(bench, new) == [new.digest]
+    assert not [path for path in unpacked_folder(new.store).iterdir() if path.name.startswith((".part", "image"))]
+
+
+def test_where_no_overlay_can_be_mounted_the_first_run_waits_for_the_copy(bench, new: ImageRef, tmp_path: Path) -> None:
+    """Overlayfs refuses layers that are themselves on an overlay of an overlay."""
+    with ExitStack() as stack:
+        place = tmp_path / "disk"
+        place.mkdir()
+        for depth in range(2):
+            upper, work, point = (tmp_path / f"{name}-{depth}" for name in ("upper", "work", "point"))
+            for each in (upper, work, point):
+                each.mkdir()
+            options = f"lowerdir={place},upperdir={upper},workdir={work}"
+            subprocess.run(["mount", "-t", "overlay", "overlay", "-o", options, str(point)], check=True)
+            stack.callback(subprocess.run, ["umount", str(point)], check=True)
+            place = point
+        shutil.copytree(new.store.root, place / "store", symlinks=True, ignore=shutil.ignore_patterns("cache"))
+        image = ImageRef(Store.open(place / "store"), new.digest)
+        with pytest.raises(NoOverlayError, match=r"mount overlay on .*: Invalid argument"):
+            run_plan(make_plan(image, bench.folders), on_line=print, on_error_line=print)
+        assert _start(bench, image) == [image.digest]
+        assert flat_folder(image).is_dir()
 
 
 @pytest.mark.parametrize("kind", ["flat", "overlay"])
@@ -168,11 +222,12 @@ def test_sixty_layers_are_one_root(bench) -> None:
     assert lines == ["56"]
 
 
-def test_more_layers_than_fit_are_refused_before_anything_starts(bench) -> None:
-    layers = {f"layer-{number:02}": {f"file-{number:02}": Entry(b"x")} for number in range(70)}
-    made = make_image(bench.image.store, {"base": base_entries(), **layers}, tag="seventy")
-    with pytest.raises(InputError, match="72 layers, too many to mount as one root"):
-        make_plan(ImageRef(made.store, made.digest), bench.folders)
+def test_more_layers_than_an_overlay_takes_are_one_folder(bench) -> None:
+    small = {f"layer-{number:02}": {f"opt/file-{number:02}": Entry(b"x")} for number in range(70)}
+    layers = {"base": base_entries(), "python": python_entries(), "trainer": trainer_entries(), **small}
+    made = make_image(bench.image.store, layers, tag="seventy")
+    bench.program("print(len(os.listdir('/opt')))")
+    assert _start(bench, ImageRef(made.store, made.digest)) == ["70"]
 
 
 def test_a_command_that_is_not_in_the_image_is_a_failure_with_its_name(bench, plan: Plan) -> None:

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from small_image import Entry, make_image
 
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef
-from reprise.engine.namespaces import unpack_image
-from reprise.engine.unpack import unpacked_folder
+from reprise.engine.unpack import unpack_layers, unpacked_folder
 from reprise.kept_runs import RUN_TYPE
 from reprise.prune import prune
 from reprise.store import Store
@@ -34,8 +34,13 @@ def unpacked(store: Store, number: int, tag: str = "small") -> str:
     """An image with one layer of its own and one that all share, unpacked; its tag moves to it."""
     layers = {"base": {"etc/name": Entry(b"base")}, "top": {"opt/x": Entry(bytes([number]) + NOISE)}}
     digest = make_image(store, layers, tag=tag).digest
-    unpack_image(ImageRef(store, digest))
+    unpack(store, digest)
     return digest
+
+
+def unpack(store: Store, digest: str) -> None:
+    image = ImageRef(store, digest)
+    flat_copy(image, unpack_layers(store, image.layers()))
 
 
 def names(store: Store) -> set[str]:
@@ -62,7 +67,7 @@ def test_what_a_tag_left_behind_goes_and_what_it_leads_to_stays(store: Store) ->
     assert done.removed == planned.removed and done.bytes == planned.bytes
     assert len(NOISE) < done.bytes < 1.2 * len(NOISE)  # the shared layer frees nothing
     assert blobs(store) == before
-    unpack_image(ImageRef(store, old))
+    unpack(store, old)
     assert names(store) == everything
 
 

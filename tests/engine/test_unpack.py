@@ -14,8 +14,9 @@ import pytest
 import zstandard
 from small_image import ZSTD_LAYER, base_entries, make_image, tiny_entries
 
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef, Layer
-from reprise.engine.unpack import flat_copy, unpack_layers, unpacked_folder
+from reprise.engine.unpack import unpack_layers, unpacked_folder
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError, StorageError

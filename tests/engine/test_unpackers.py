@@ -17,9 +17,9 @@ import pytest
 from small_image import Entry, base_entries, make_image, tiny_entries
 
 from reprise.engine import unpack
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef, Layer
 from reprise.engine.unpack import (
-    flat_copy,
     folder_name,
     make_unpacked_folder,
     only_unpacker,
@@ -135,6 +135,7 @@ def test_a_blob_that_is_in_the_store_by_then_is_read_there(growing: Growing) -> 
         growing.files[1].write_bytes(growing.blob)
         growing.verified.set()
         result.result(60)
+    assert unpacked(growing.store) == [folder_name(growing.layer)]
 
 
 def test_a_download_that_begins_anew_is_noticed(growing: Growing) -> None:

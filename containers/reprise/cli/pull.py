@@ -39,7 +39,7 @@ def command(
     from reprise.cli.progress import progress
     from reprise.engine.arriving import unpacked_on_arrival
     from reprise.engine.interface import ImageRef
-    from reprise.engine.namespaces import unpack_image
+    from reprise.engine.unpack import unpack_layers
     from reprise.registry.pull import NOBODY, pull
     from reprise.registry.reference import parse_reference
     from reprise.store import Store
@@ -58,7 +58,7 @@ def command(
                 arrival=arrival,
             )
         if unpack:
-            unpack_image(ImageRef(opened, report.digest), on_event)
+            unpack_layers(opened, ImageRef(opened, report.digest).layers(), on_event=on_event)
     document = report.as_json()
     if as_json:
         print_json(document)

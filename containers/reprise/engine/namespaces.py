@@ -18,25 +18,23 @@ from pathlib import Path
 from typing import IO, Any
 
 from reprise.engine import namespace_init
+from reprise.engine.flat_copy import flat_copy, flat_copy_meanwhile, flat_folder
 from reprise.engine.interface import GRACE_SECONDS, ImageRef, OnLine, RunFolders
 from reprise.engine.signals import passing_signals
-from reprise.engine.unpack import flat_copy, unpack_layers, unpacked_folder
+from reprise.engine.unpack import unpack_layers, unpacked_folder
 from reprise.events import OnEvent, ignore
 from reprise_trainer.durable import storage_error
-from reprise_trainer.errors import InputError, StorageError, SystemFailureError
+from reprise_trainer.errors import SystemFailureError
 
 PAGE_BYTES = 4096
 """What mount(2) reads of its options."""
-
-_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.EMLINK, errno.EXDEV)
-"""What link(2) says where a file system has no (more) hard links."""
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What `namespace_init` does, in its words. `mounts` are (source, point relative to the root, writable).
 
-    `flat` is the image as one folder, which becomes the root; where it is empty, the root is an overlay of the layers.
+    `flat` is the image's flat copy, which becomes the root; where it is empty, the root is an overlay of the layers.
     """
 
     arguments: tuple[str, ...]
@@ -64,6 +62,14 @@ class _Failure:
     def of_user_namespace(self) -> bool:
         return self.step == "namespaces"
 
+    @property
+    def of_overlay(self) -> bool:
+        return self.call.startswith("mount overlay ")
+
+
+class NoOverlayError(SystemFailureError):
+    """The system mounts no overlay of these layers: its kernel, or the file system that they are on."""
+
 
 class NamespacesEngine:
     """See `interface.Engine`."""
@@ -78,15 +84,21 @@ class NamespacesEngine:
         on_event: OnEvent = ignore,
     ) -> int:
         """See `interface.Engine.run`."""
-        return run_plan(make_plan(image, folders, on_event), on_line=on_line, on_error_line=on_error_line)
+        plan = make_plan(image, folders, on_event)
+        if not plan.flat:
+            with flat_copy_meanwhile(image, plan.layers), suppress(NoOverlayError):
+                return run_plan(plan, on_line=on_line, on_error_line=on_error_line)
+            plan = replace(plan, flat=str(flat_copy(image, plan.layers).resolve()))
+        return run_plan(plan, on_line=on_line, on_error_line=on_error_line)
 
 
 def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) -> Plan:
     """Unpack what is missing, and say how the image is to be run."""
     process = image.process()
-    names, flat = unpack_image(image, on_event)
+    names = tuple(unpack_layers(image.store, image.layers(), on_event=on_event))
     if sum(len(name) + 1 for name in names) + len("lowerdir=") >= PAGE_BYTES:
-        raise InputError(f"image {image.digest} has {len(names)} layers, too many to mount as one root")
+        flat_copy(image, names)
+    flat = flat_folder(image)
     return Plan(
         arguments=process.arguments,
         environment=process.environment,
@@ -94,7 +106,7 @@ def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) 
         folder=process.folder,
         layers_folder=str(unpacked_folder(image.store).resolve()),
         layers=names,
-        flat=flat,
+        flat=str(flat.resolve()) if flat.is_dir() else "",
         mounts=(
             (str(folders.launch.resolve()), "run/reprise", False),
             (str(folders.data.resolve()), "data", False),
@@ -103,34 +115,11 @@ def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) 
     )
 
 
-def unpack_image(image: ImageRef, on_event: OnEvent = ignore) -> tuple[tuple[str, ...], str]:
-    """Unpack what is missing of an image, so that the next run starts at once.
-
-    Returns:
-        the layers' names in `unpacked_folder`, lowest first, and the folder of the whole image (empty without one).
-    """
-    names = tuple(unpack_layers(image.store, image.layers(), on_event=on_event))
-    return names, _flat(image, names)
-
-
-def _flat(image: ImageRef, names: tuple[str, ...]) -> str:
-    """The image as one folder of hard links, or nothing where the file system has none.
-
-    It costs half a second once an image, and each run gains more: an overlay of 17 layers takes 31 ms of the kernel's
-    time for what `import jax` opens, one folder takes as little as a virtual environment.
-    """
-    try:
-        return str(flat_copy(image, names).resolve())
-    except StorageError as error:
-        if isinstance(error.__cause__, OSError) and error.__cause__.errno in _NO_LINKS:
-            return ""
-        raise
-
-
 def run_plan(plan: Plan, *, on_line: OnLine, on_error_line: OnLine) -> int:
     """Run a plan; where the system has no user namespaces, do without them.
 
     Raises:
+        NoOverlayError: the root is an overlay, and can't be mounted.
         SystemFailureError: it does not work without either.
     """
     with _held(plan):
@@ -246,7 +235,8 @@ def _mount_point() -> Iterator[Path]:
 
 
 def _system_failure(failure: _Failure) -> SystemFailureError:
-    return SystemFailureError(
+    kind = NoOverlayError if failure.of_overlay else SystemFailureError
+    return kind(
         f"the engine `namespaces` can't start a run here: {failure.call or failure.step}: {failure.what}",
         hint=_hint(failure),
     )

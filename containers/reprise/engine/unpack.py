@@ -5,21 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-import stat
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from reprise.engine.extract import extract
-from reprise.engine.interface import ImageRef, Layer
+from reprise.engine.interface import Layer
 from reprise.engine.layer_stream import Readable, read_layer
 from reprise.engine.unpackers import unpackers
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
-from reprise_trainer.errors import InputError
 
 WORTH_PROCESSES = 16 << 20
 """Bytes of blobs from which on processes are started for them: each takes a tenth of a second to start."""
@@ -100,59 +97,9 @@ def _remove_parts(folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def flat_copy(image: ImageRef, names: Sequence[str]) -> Path:
-    """The whole image as one folder; its files are links to the layers'.
-
-    Args:
-        image: the image.
-        names: its unpacked layers, lowest first, as `unpack_layers` gives them.
-    """
-    folder = unpacked_folder(image.store)
-    target = folder / f"image-{image.digest.removeprefix('sha256:')}"
-    if target.is_dir():
-        return target
-    with only_unpacker(folder), _made_aside(target) as aside, ThreadPoolExecutor(processors()) as pool:
-        merged = [pair for name in names for pair in _merge_folders(str(folder / name), str(aside))]
-        list(pool.map(_link_files, merged))
-        final = {place: source for source, place in merged}  # a folder of several layers is as the highest has it
-        for place, source in reversed(final.items()):  # last: a link in a folder changes its time
-            status = os.stat(source)  # noqa: PTH116 - tens of thousands of Paths cost as much as the links
-            os.chmod(place, status.st_mode & 0o7777)  # noqa: PTH101
-            os.utime(place, ns=(status.st_atime_ns, status.st_mtime_ns))
-    return target
-
-
 def processors() -> int:
     """Processors that this process may use."""
     return len(os.sched_getaffinity(0))
-
-
-def _merge_folders(source: str, target: str) -> Iterator[tuple[str, str]]:
-    """Make a layer's folders in a merged tree; each of them with its place there, parents first."""
-    yield source, target
-    with os.scandir(source) as entries:
-        for entry in entries:
-            if not entry.is_dir(follow_symlinks=False):
-                continue
-            place = f"{target}/{entry.name}"
-            with suppress(FileExistsError):  # another layer's: there are only folders so far
-                os.mkdir(place)  # noqa: PTH102
-            yield from _merge_folders(entry.path, place)
-
-
-def _link_files(pair: tuple[str, str]) -> None:
-    """Link a folder's files and links. What is there already is the same: the builder refuses two of one path."""
-    source, target = pair
-    with os.scandir(source) as entries:
-        for entry in entries:
-            if entry.is_dir(follow_symlinks=False):
-                continue
-            place = f"{target}/{entry.name}"
-            try:
-                os.link(entry.path, place, follow_symlinks=False)
-            except FileExistsError as error:
-                if stat.S_ISDIR(os.lstat(place).st_mode):
-                    raise InputError(f"{entry.path} is no folder, and another layer has a folder there") from error
 
 
 def unpack_layer(
@@ -168,14 +115,14 @@ def unpack_layer(
         report: told, now and then, how many bytes of the blob were read.
         confirm: called before the layer appears; where it raises, the layer doesn't.
     """
-    with _made_aside(folder / folder_name(layer)) as aside, read_layer(file, layer, ahead=True) as stream:
+    with made_aside(folder / folder_name(layer)) as aside, read_layer(file, layer, ahead=True) as stream:
         extract(stream, aside, layer, report)
         stream.finish()
         confirm()
 
 
 @contextmanager
-def _made_aside(target: Path) -> Iterator[Path]:
+def made_aside(target: Path) -> Iterator[Path]:
     """A folder that becomes `target` when the block ends well, and disappears when it doesn't."""
     try:
         aside = Path(tempfile.mkdtemp(prefix=".part-", dir=target.parent))
