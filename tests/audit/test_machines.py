@@ -53,6 +53,12 @@ def test_a_start_that_measured_fewer_operations_is_compared_by_those(run: Any) -
     assert "compute exp differently" in doubt(there, facts(operations={"exp": "9" * 16}))
 
 
+def test_a_root_that_differs_is_no_doubt_for_no_profile_promises_it(run: Any) -> None:
+    there = on(run, "x86-64-v3", backend="torch", proof={**PROVED, "operations": {**HASHES, "sqrt": "4" * 16}})
+    assert doubt(there, facts(operations={**HASHES, "sqrt": "5" * 16})) == ""
+    assert "compute exp diff" in doubt(there, facts(operations={"exp": "9" * 16, "sqrt": "5" * 16}))
+
+
 def test_another_class_of_machines_is_a_doubt_though_its_operations_agree(run: Any) -> None:
     why = doubt(on(run, "x86-64-v3", proof=PROVED), facts(machine=INTEL))
     assert f"on a machine of the class {AMD}, this one is of {INTEL}" in why

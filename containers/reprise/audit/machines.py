@@ -6,10 +6,11 @@ promise does not reach from the run's machine to this one.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 from reprise.audit.evidence import VerifiedRun
 from reprise_trainer.errors import SystemFailureError
+from reprise_trainer.numerics.claims import OPEN
 from reprise_trainer.numerics.cpu import machine_class, read_cpuinfo, require_cpu
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.records.record import ProofFacts, RunRecord
@@ -43,7 +44,7 @@ def doubt(run: VerifiedRun, here: ProofFacts | None) -> str:
     there = run.record.proof
     if there is None or here is None:
         return _other_maker(run.record)
-    if differing := _differing(there.operations, here.operations):
+    if differing := _differing(there.operations, here.operations, OPEN.get(run.record.backend, {})):
         named = ", ".join(differing[:_NAMED]) + (f" and {len(differing) - _NAMED} more" if differing[_NAMED:] else "")
         return (
             f"the run's machine ({_class(there)}) and this one ({_class(here)}) compute {named} differently "
@@ -59,8 +60,10 @@ def doubt(run: VerifiedRun, here: ProofFacts | None) -> str:
     return ""
 
 
-def _differing(there: Mapping[str, str], here: Mapping[str, str]) -> list[str]:
-    return sorted(name for name in there.keys() & here.keys() if there[name] != here[name])
+def _differing(there: Mapping[str, str], here: Mapping[str, str], unpromised: Collection[str]) -> list[str]:
+    """What both computed, to different results; of what no profile promises, a run that uses it is unproven anyway."""
+    both = there.keys() & here.keys() - unpromised
+    return sorted(name for name in both if there[name] != here[name])
 
 
 def _class(proof: ProofFacts) -> str:
