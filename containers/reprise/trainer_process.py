@@ -41,15 +41,17 @@ def run_trainer(engine: str, image: ImageRef, folders: RunFolders, *, gpus: str,
         case 0:
             return
         case StoppedError.exit_code:
-            raise StoppedError(events.failure, hint=f"Go on with: reprise train --resume {folders.output}")
+            raise StoppedError(events.failure, hint=_how_to_go_on(folders))
         case _ if code in _BY_A_STOPPING_SIGNAL:
-            raise StoppedError(
-                "stopped before the first step", hint=f"Start again with: reprise train --resume {folders.output}"
-            )
+            raise StoppedError("stopped before the first step", hint=_how_to_go_on(folders))
         case _:
             raise _EXIT_CODES.get(code, RepriseError)(
                 events.failure or f"the trainer ended with exit code {code}", hint=f"Its files are in {folders.output}."
             )
+
+
+def _how_to_go_on(folders: RunFolders) -> str:
+    return f"To go on, run the same command with --resume {folders.output} in place of CONFIG, --set and --output."
 
 
 class _Events:

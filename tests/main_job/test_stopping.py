@@ -41,7 +41,7 @@ def test_sigterm_leaves_a_checkpoint_and_resume_goes_on_from_it(
                 break
         said = process.stderr.read()
     assert process.returncode == 75, said
-    assert "stopped by SIGTERM after step" in said and f"reprise train --resume {output}" in said
+    assert "stopped by SIGTERM after step" in said and f"--resume {output} in place of" in said
 
     second = subprocess.run([*command, "--workers", "2"], cwd=CHECKOUT, env=environment, capture_output=True, text=True)
     assert second.returncode == 0, second.stderr
