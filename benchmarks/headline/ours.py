@@ -10,13 +10,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from reprise_trainer.training.crew import crew
-
 from reprise_trainer.errors import RepriseError
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
 from reprise_trainer.training.stop import stop_on_signals
+from reprise_trainer.training.workers.crew import crew
 
 IMAGE = "sha256:" + "0" * 64
 """The trainer has not measured an image here, and its ledger says so."""

@@ -10,8 +10,9 @@ import pytest
 from oci_registry import OciRegistry, serve_registry
 from small_image import Entry, make_image
 
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef
-from reprise.engine.namespaces import unpack_image
+from reprise.engine.unpack import folder_name, unpack_layers, unpacked_folder
 from reprise.store import Store
 
 
@@ -35,9 +36,10 @@ def test_an_image_goes_there_and_comes_back(reprise: Any, tmp_path: Path) -> Non
             "skipped": [],
         }
         assert "manifests" in reprise("pull", reference, "--store", tmp_path / "other", "--unpack").out
-    unpacked = tmp_path / "other" / "cache" / "unpacked" / f"image-{digest.removeprefix('sha256:')}"
-    assert (unpacked / "etc" / "name").read_bytes() == b"x"
-    assert Store(tmp_path / "other").resolve("mine") == digest
+    other = Store(tmp_path / "other")
+    assert other.resolve("mine") == digest
+    base = unpacked_folder(other) / folder_name(ImageRef(other, digest).layers()[0])
+    assert (base / "etc" / "name").read_bytes() == b"x"
 
 
 def test_a_signature_for_a_repository_is_put_where_older_tools_look(reprise: Any, tmp_path: Path) -> None:
@@ -81,7 +83,8 @@ def test_an_image_that_reprise_did_not_build_gets_no_archive(reprise: Any, tmp_p
 def test_unpacked_images_that_nothing_needs_are_named_first_and_then_removed(reprise: Any, tmp_path: Path) -> None:
     store = Store.open(tmp_path / "store")
     old = make_image(store, {"base": {"etc/name": Entry(b"old")}}).digest
-    unpack_image(ImageRef(store, old))
+    image = ImageRef(store, old)
+    flat_copy(image, unpack_layers(store, image.layers()))
     make_image(store, {"base": {"etc/name": Entry(b"new")}})
     planned = reprise("prune", "--dry-run")
     assert planned.code == 0 and f"would remove image  {old}" in planned.out

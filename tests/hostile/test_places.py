@@ -18,8 +18,9 @@ from servers import program
 from tests.hostile.conftest import Same
 
 from hostile import CHECKOUT, HOSTILE, OURS, SMALL, Outcome, Surroundings, build, stocked
+from reprise.engine.flat_copy import flat_copy
 from reprise.engine.interface import ImageRef
-from reprise.engine.unpack import flat_copy, unpack_layers
+from reprise.engine.unpack import unpack_layers
 from reprise.environments import load_lock
 from reprise.store import Store
 
