@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import re
+from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -145,6 +148,13 @@ def imports(folder: Path, part: str) -> set[str]:
     return found
 
 
+def named_imports(file: Path) -> Iterator[tuple[str, str]]:
+    """Module and name of each `from reprise… import …` in a file, those within functions too."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.ImportFrom) and re.match(r"reprise(_trainer)?(\.|$)", node.module or ""):
+            yield from ((str(node.module), alias.name) for alias in node.names)
+
+
 def parts_of(package: Path) -> list[str]:
     found = [path.stem for path in package.iterdir() if path.suffix == ".py" and path.stem != "__init__"]
     return sorted(found + [path.name for path in package.iterdir() if (path / "__init__.py").exists()])
@@ -166,3 +176,19 @@ def test_the_trainer_never_imports_the_host_side() -> None:
     for file in (CHECKOUT / "trainer").rglob("*.py"):
         text = file.read_text()
         assert not re.search(r"^\s*(from|import) reprise(\.|\s|$)", text, re.MULTILINE), file
+
+
+@pytest.mark.parametrize("folder", ["benchmarks", "tests"])
+def test_what_is_imported_from_us_is_there(folder: str) -> None:
+    """Most of these files are run by hand, or import within functions: a module that moves is noticed here."""
+    files = (CHECKOUT / folder).rglob("*.py")
+    named = {(module, name): file for file in files for module, name in named_imports(file)}
+    missing = {f"{file}: {module}.{name}" for (module, name), file in named.items() if not is_there(module, name)}
+    assert named and not missing
+
+
+def is_there(module: str, name: str) -> bool:
+    try:
+        return hasattr(importlib.import_module(module), name) or find_spec(f"{module}.{name}") is not None
+    except ModuleNotFoundError:
+        return False
