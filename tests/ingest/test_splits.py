@@ -93,6 +93,13 @@ def test_duplicates_name_file_and_row_on_both_sides(tmp_path: Path) -> None:
     assert write(tmp_path / "a", splits, duplicates="allow").snapshot.split("train").duplicates == 1
 
 
+def test_a_snapshot_that_its_document_belies_is_never_left_behind(tmp_path: Path) -> None:
+    short = Rows("numbers.csv", [2, 3], {"image": b"abc", "label": b"\0\1"})
+    with pytest.raises(InputError, match="3 bytes for 2 records of field image"):
+        write(tmp_path / "a", {"train": [short]})
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_bad_rows_are_named_or_dropped_and_counted(tmp_path: Path) -> None:
     splits = {"train": [rows([1, 2, 3, 4], [0, 7, 1, 2])]}
     with pytest.raises(InputError, match=r"2 bad rows: numbers.csv, row 3: label is 7, expected 0 to 1; .*row 5"):

@@ -23,6 +23,7 @@ from reprise_trainer.data.snapshot import (
     Snapshot,
     Source,
     Split,
+    decode_snapshot,
     encode_snapshot,
     shards_root,
 )
@@ -66,7 +67,9 @@ def write_snapshot(folder: Path, reading: Reading, rules: DataRules, sources: Se
         made = aside / "made"
         (made / "shards").mkdir(parents=True)
         written = _write(made, aside / "staged", reading, rules, sources)
-        write_durably(made / DOCUMENT, encode_snapshot(written.snapshot))
+        document = encode_snapshot(written.snapshot)
+        decode_snapshot(document)  # so that no reader's mistake leaves a folder that nothing can open
+        write_durably(made / DOCUMENT, document)
         write_durably(made / CROISSANT, croissant_json(written.snapshot, written.digest))
         made.chmod(0o755)
         made.rename(folder)
