@@ -42,8 +42,9 @@ from reprise_trainer.errors import InputError, NotFoundError, RepriseError
 
 SNAPSHOT_TYPE = "application/vnd.reprise.snapshot.v2"
 
-INGEST = 2
-"""Number of the way from a section to a snapshot; a change of any byte that it makes raises it."""
+INGEST = 3
+"""Number of the way from a section to a snapshot; a change of any byte that it makes, or of what it refuses, raises
+it."""
 
 
 @dataclass(frozen=True, slots=True)

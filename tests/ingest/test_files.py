@@ -143,6 +143,26 @@ def test_an_image_that_cannot_be_is_named(folder: Path, ingest: Ingest) -> None:
         ingest(IMAGES)
 
 
+@pytest.mark.parametrize("dtype", [np.uint16, np.int32, np.float32])
+def test_an_image_of_more_than_eight_bits_a_channel_is_bad(folder: Path, ingest: Ingest, dtype: type) -> None:
+    save_pictures(folder)
+    deep = np.linspace(5000, 53000, 20).reshape(4, 5).astype(dtype)
+    Image.fromarray(deep).save(folder / "pictures" / "dog" / "deep.tiff")
+    with pytest.raises(InputError, match=r"1 bad row: dog/deep.tiff: .* mode [IF].*, expected 8 bits a channel"):
+        ingest(IMAGES)
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr"])
+@pytest.mark.parametrize("colour", ["grey", "rgb"])
+def test_an_image_of_eight_bits_a_channel_is_converted(folder: Path, ingest: Ingest, mode: str, colour: str) -> None:
+    path = folder / "pictures" / "cat" / "one.tiff"
+    path.parent.mkdir(parents=True)
+    image = Image.fromarray(PIXELS[0]).convert("RGB" if mode in ("CMYK", "YCbCr") else "L").convert(mode)
+    image.save(path)
+    made = open_columns(ingest(IMAGES.replace("grey", colour)), "train")["image"].take(np.arange(1))[0]
+    assert np.array_equal(made, np.asarray(image.convert({"grey": "L", "rgb": "RGB"}[colour])))
+
+
 def test_a_folders_digest_is_that_of_the_documented_command(folder: Path) -> None:
     save_pictures(folder)
     (folder / "pictures" / "cat" / "Übung b").write_bytes(b"x")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -13,8 +14,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from PIL import Image
 from tests.ingest.conftest import Ingest
 
+from reprise.store import Store
 from reprise_trainer.data.batches import open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
@@ -122,6 +125,47 @@ shape = [5, 6, 3]
 [data.fields.label]
 """)
     assert np.array_equal(column(source, "image"), pixels)
+
+
+def write_pictures(path: Path, pixels: np.ndarray) -> None:
+    """A Parquet file of PNGs, as Hugging Face's `Image` columns are stored."""
+    files = [io.BytesIO() for _ in pixels]
+    for file, each in zip(files, pixels, strict=True):
+        Image.fromarray(each).save(file, "PNG")
+    pq.write_table(pa.table({"image": [{"bytes": file.getvalue(), "path": None} for file in files]}), path)
+
+
+PICTURES = """
+[data]
+kind = "parquet"
+name = "pictures"
+[data.files.train]
+@rows
+[data.fields.image]
+"""
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("shape = [4, 4, 3]", r"column 'image' holds images, .* this one is float32.*\n.*`dtype = \"uint8\"`"),
+        ('dtype = "uint8"\nshape = [4, 4, 3]\ncolumns = ["image", "image"]', "of 2 columns"),
+    ],
+    ids=["type", "columns"],
+)
+def test_an_image_in_a_field_that_cannot_hold_it_is_refused(
+    folder: Path, ingest: Ingest, store: Store, rule: str, message: str
+) -> None:
+    write_pictures(folder / "rows", np.random.default_rng(1).integers(0, 256, (8, 4, 4, 3), np.uint8))
+    with pytest.raises(InputError, match=message):
+        ingest(PICTURES + rule)
+    assert not list((store.cache / "snapshots").iterdir())
+
+
+def test_an_image_of_sixteen_bits_in_a_table_is_bad(folder: Path, ingest: Ingest) -> None:
+    write_pictures(folder / "rows", np.linspace(5000, 53000, 16).astype(np.uint16).reshape(1, 4, 4))
+    with pytest.raises(InputError, match="1 bad row: rows, row 0: image: the image has mode I;16"):
+        ingest(PICTURES + 'dtype = "uint8"\nshape = [4, 4]')
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ LOSSY = (".jpg", ".jpeg", ".webp")
 
 _MODES = {1: "L", 3: "RGB"}
 
+_EIGHT_BITS = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+"""Pillow's modes of at most 8 bits a channel; it cuts the others' values off at 255 when it converts them."""
+
 
 def decode_picture(data: bytes, shape: tuple[int, ...]) -> bytes:
     """The pixels of an image, 8 bits a channel.
@@ -24,7 +27,7 @@ def decode_picture(data: bytes, shape: tuple[int, ...]) -> bytes:
         The pixels in C order, as many bytes as `shape` has elements.
 
     Raises:
-        ValueError: it is no image, or one of another size.
+        ValueError: it is no image, or one of another size, or of more than 8 bits a channel.
     """
     image_module = need("PIL.Image", "images")
     channels = shape[2] if len(shape) == 3 else 1
@@ -34,6 +37,11 @@ def decode_picture(data: bytes, shape: tuple[int, ...]) -> bytes:
         with image_module.open(io.BytesIO(data)) as image:
             if (image.height, image.width) != shape[:2]:
                 raise ValueError(f"the image is {image.height} x {image.width}, expected {shape[0]} x {shape[1]}")
+            if image.mode not in _EIGHT_BITS:
+                raise ValueError(
+                    f"the image has mode {image.mode}, expected 8 bits a channel ({', '.join(_EIGHT_BITS)}); "
+                    "16 bits or floats a channel are to be scaled beforehand"
+                )
             pixels: bytes = image.convert(_MODES[channels]).tobytes()
     except (OSError, SyntaxError, image_module.DecompressionBombError) as error:
         raise ValueError(f"not an image that can be read: {error}") from error

@@ -117,10 +117,7 @@ def _record(wanted: TableField, row: Mapping[str, Any] | str) -> bytes:
             raise _BadValueError(f"there is no column {column!r}")
         value = row[column]
         if isinstance(value, dict) and isinstance(value.get("bytes"), bytes):
-            try:
-                return decode_picture(value["bytes"], field.shape)
-            except ValueError as error:
-                raise _BadValueError(f"{column}: {error}") from error
+            return _picture(wanted, column, value["bytes"])
         _flatten(value, flat)
     if len(flat) != math.prod(field.shape):
         raise _BadValueError(f"{field.name} has {len(flat)} values, expected {math.prod(field.shape)}")
@@ -128,6 +125,21 @@ def _record(wanted: TableField, row: Mapping[str, Any] | str) -> bytes:
         return array.array(_CODES[field.dtype], [_number(field, value) for value in flat]).tobytes()
     except OverflowError as error:
         raise _BadValueError(f"{field.name} is {flat}, too large for {field.dtype}") from error
+
+
+def _picture(wanted: TableField, column: str, data: bytes) -> bytes:
+    """The pixels of an image in a cell; the whole field, so a rule that wants anything else of it is refused."""
+    field = wanted.field
+    if field.dtype != "uint8" or len(wanted.columns) > 1:
+        raise InputError(
+            f"data.fields.{field.name}: column {column!r} holds images, which make a field of uint8 each; "
+            f"this one is {field.dtype}, of {len(wanted.columns)} column{'s' if len(wanted.columns) > 1 else ''}",
+            hint=f'Say `dtype = "uint8"` in [data.fields.{field.name}], and name no other column there.',
+        )
+    try:
+        return decode_picture(data, field.shape)
+    except ValueError as error:
+        raise _BadValueError(f"{column}: {error}") from error
 
 
 def _flatten(value: Any, into: list[Any]) -> None:
