@@ -8,11 +8,12 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
-from tests.trainer.conftest import RECORDS
+from tests.trainer.conftest import CONFIG, RECORDS, RunOnce
 
 from reprise_trainer.backends.interface import WEIGHT, Predictions
 from reprise_trainer.data.batches import Fields, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
+from reprise_trainer.errors import InputError
 from reprise_trainer.evaluation.evaluate import Group, evaluate
 
 
@@ -79,3 +80,20 @@ def test_groups_are_counted_apart(snapshot: OpenSnapshot) -> None:
     assert sum(counts["total"] for counts in facts.values()) == RECORDS["test"]
     assert facts["class 3"]["correct"] == facts["class 3"]["total"] and facts["class 8"]["correct"] == 0
     assert found.fairness.demographic_parity_difference == 1
+
+
+# What an evaluation can't do is said before step 0: a trained run can't be finished with another configuration.
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ('split = "other"', "snapshot 'fashion-mnist' has no split 'other'; it has test, train"),
+        ('group = "age"', "snapshot 'fashion-mnist' has no field 'age'; it has image, label"),
+        ('group = "image"', "evaluate.group: 'image' holds uint8 of shape [28, 28], a group is an integer"),
+    ],
+)
+def test_what_the_snapshot_lacks_is_refused_before_training(run_once: RunOnce, asked: str, said: str) -> None:
+    ran = run_once(CONFIG + f"{asked}\n")
+    assert ran.code == InputError.exit_code and said in ran.error
+    assert not list(ran.output.iterdir())

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from tests.trainer.conftest import CONFIG
+from tests.trainer.conftest import CONFIG, RunOnce
 from torch.utils.checkpoint import checkpoint
 
+import reprise_trainer
 from reprise_trainer.backends.interface import WEIGHT, AdamW, Backend, Recipe, ShardKey, State
 from reprise_trainer.backends.models import Own
 from reprise_trainer.config.read import read_config
@@ -27,6 +28,8 @@ from reprise_trainer.training.tree import tree_sum
 EXAMPLES = Path(__file__).parents[2] / "examples"
 RECIPE = Recipe(AdamW(0.9, 0.999, 1e-8, 0.0))
 KINDS = {"torch_model": "torch", "nnx_model": "jax", "equinox_model": "jax"}
+
+IMPORTABLE = {"PYTHONPATH": f"{Path(reprise_trainer.__file__).parents[1]}:{EXAMPLES / 'own'}"}
 
 
 @pytest.fixture(autouse=True)
@@ -85,15 +88,41 @@ def test_an_example_gives_the_same_bits_again_with_other_workers_and_after_a_res
     assert one.metrics() == two.metrics() and 0 < one.tally.loss < 10
 
 
+OWN_CONFIG = (
+    CONFIG[: CONFIG.index("[model]")]
+    + "[model]\nkind = 'own'\nmodel = 'torch_model:model'\nloss = 'torch_model:loss'\noptions = { width = 8 }\n"
+    + CONFIG[CONFIG.index("[train]") :]
+)
+
+
 def test_the_example_s_configuration_makes_its_plan(snapshot: OpenSnapshot) -> None:
-    text = CONFIG[: CONFIG.index("[model]")] + "[model]\nkind = 'own'\nmodel = 'torch_model:model'\n"
-    text += "loss = 'torch_model:loss'\noptions = { width = 8 }\n" + CONFIG[CONFIG.index("[train]") :]
-    asked = make_plan(read_config(text.encode(), where="test"), snapshot)
+    asked = make_plan(read_config(OWN_CONFIG.encode(), where="test"), snapshot)
     assert asked.model == Own("torch_model:model", "torch_model:loss", {"width": 8})
     state = make_backend("torch", asked).initial(1)
     assert make_backend("torch", asked).export(state)["model/0.weight"].shape == (8, 1, 3, 3)
     real = read_config((EXAMPLES / "own-torch.toml").read_bytes(), where="own-torch.toml")
     assert real.model.kind == "own"
+
+
+@pytest.mark.parametrize(
+    ("asked", "key"),
+    [('group = "label"', "group"), ("membership = true", "membership"), ('metrics = ["f1_macro"]', "metrics")],
+)
+def test_figures_of_records_that_an_own_model_does_not_give_are_refused_before_training(
+    run_once: RunOnce, asked: str, key: str
+) -> None:
+    ran = run_once(OWN_CONFIG + f"{asked}\n", changes=IMPORTABLE)
+    assert ran.code == InputError.exit_code
+    assert f"evaluate.{key}: a model of your own gives one loss a batch" in ran.error and "stages.evaluate" in ran.error
+    assert not list(ran.output.iterdir())
+
+
+@pytest.mark.parametrize("asked", ["", 'metrics = ["log_loss"]\n', "metrics = []\n"])
+def test_an_own_model_s_loss_is_all_that_is_recorded(run_once: RunOnce, asked: str) -> None:
+    config = OWN_CONFIG.replace("epochs = 3", "steps = 2") + asked
+    ran = run_once(config, changes=IMPORTABLE)
+    assert ran.code == 0, ran.error
+    assert list(ran.result["metrics"]) == ["loss"]
 
 
 # One division, after the tree. Sequences of 1, 2, 9 and 20 tokens in four shards, all of loss 1, 2, 3, 4 a token.

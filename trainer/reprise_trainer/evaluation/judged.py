@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 
 from reprise_trainer.backends.interface import Backend, Predictions, State
+from reprise_trainer.backends.models import Model, Own
 from reprise_trainer.config.evaluate import EvaluateSection
 from reprise_trainer.data.batches import Fields, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
@@ -19,6 +20,23 @@ OwnMetrics = Callable[[Iterator[tuple[Fields, Predictions]]], Mapping[str, int |
 
 CLASSES = ("label", "tokens")
 """The fields whose classes a model predicts: a record's class, a text's next token."""
+
+
+def require_judgeable(section: EvaluateSection, source: OpenSnapshot, model: Model) -> None:
+    """Refuse what `judge` can't do with a trained `model`; asked before it is trained, since a run is what its
+    configuration says, and can't be finished with another.
+
+    Raises:
+        InputError: the snapshot lacks the split or the group column, or that is no column of integers; or more is asked
+            for than a model of the user's own gives.
+    """
+    source.snapshot.split(section.split)
+    _group(section, source)
+    if isinstance(model, Own) and (beyond := _beyond_losses(section)):
+        raise InputError(
+            f"evaluate.{beyond}: a model of your own gives one loss a batch, not what it says of each record",
+            hint="Measure it in a function of your own, stages.evaluate; it gets each batch of evaluate.batch_size.",
+        )
 
 
 def judge(
@@ -90,6 +108,17 @@ def _trimmed(rows: Iterator[tuple[Fields, int, Predictions]]) -> Iterator[tuple[
         else:
             scores, labels = found.scores[:count], found.labels[:count]
             yield kept, Predictions(found.losses[:count], found.weights[:count], scores, labels)
+
+
+def _beyond_losses(section: EvaluateSection) -> str | None:
+    """The first key that asks for more than losses. The default of `metrics` asks for nothing."""
+    if section.group is not None:
+        return "group"
+    if section.membership:
+        return "membership"
+    if "metrics" in section.model_fields_set and set(section.metrics) - {"log_loss"}:
+        return "metrics"
+    return None
 
 
 def _group(section: EvaluateSection, source: OpenSnapshot) -> Group | None:

@@ -15,6 +15,7 @@ from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.data.shelf import open_fed_snapshot
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.errors import InputError, RefusedError
+from reprise_trainer.evaluation.judged import require_judgeable
 from reprise_trainer.numerics.enter import require_profile
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.numerics.proof import Proof
@@ -86,6 +87,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
     for price in prices(config):
         emit({"event": "checked", "message": price})
     stages, plan = load_stages(config.stages), make_plan(config, source)
+    require_judgeable(config.evaluate, source, plan.model)
     _require_sharing(group, plan, stages)
 
     exchange = join(config.train.backend, group)  # before the backend: a framework finds its devices once
