@@ -93,6 +93,15 @@ def test_duplicates_name_file_and_row_on_both_sides(tmp_path: Path) -> None:
     assert write(tmp_path / "a", splits, duplicates="allow").snapshot.split("train").duplicates == 1
 
 
+def test_a_record_may_be_a_duplicate_and_a_leak(tmp_path: Path) -> None:
+    splits = {"train": [rows([1, 2], file="train.csv")], "test": [rows([1, 1, 3], file="test.csv")]}
+    with pytest.raises(InputError, match=re.escape("test: test.csv, row 3 equals test.csv, row 2 (test)")):
+        write(tmp_path / "a", splits, leakage="allow")
+    allowed = write(tmp_path / "a", splits, leakage="allow", duplicates="allow").snapshot
+    assert {name: split.duplicates for name, split in allowed.splits.items()} == {"train": 0, "test": 1}
+    assert allowed.leaks == 2
+
+
 def test_a_snapshot_that_its_document_belies_is_never_left_behind(tmp_path: Path) -> None:
     short = Rows("numbers.csv", [2, 3], {"image": b"abc", "label": b"\0\1"})
     with pytest.raises(InputError, match="3 bytes for 2 records of field image"):

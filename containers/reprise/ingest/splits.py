@@ -104,24 +104,34 @@ class Equals:
 
 
 def find_equals(parts: Sequence[Part]) -> Equals:
-    """Compare every record with every other one, by the digests of their inputs."""
+    """Compare every record with every other one, by the digests of their inputs.
+
+    A record may be both: equal to an earlier one of its split, and to one of a split before it.
+    """
     counted = Counter(digest for part in parts for digest in part.staged.digests(part.chosen))
     repeated = {digest for digest, count in counted.items() if count > 1}  # few, or none: only they are looked at
     seen: dict[bytes, tuple[Part, int]] = {}
     duplicates = {part.name: 0 for part in parts}
     leaks = 0
-    examples: dict[bool, list[str]] = {True: [], False: []}
+    duplicate_examples: list[str] = []
+    leak_examples: list[str] = []
     for part in parts:
+        own: dict[bytes, int] = {}
         for record, digest in zip(part.chosen, part.staged.digests(part.chosen), strict=True):
             if digest not in repeated:
                 continue
+            earlier = own.setdefault(digest, record)
+            if earlier != record:
+                duplicates[part.name] += 1
+                _tell(duplicate_examples, part, record, part, earlier)
             first, other = seen.setdefault(digest, (part, record))
-            if first is part and other == record:
-                continue
-            inside = first is part
-            duplicates[part.name] += inside
-            leaks += not inside
-            if len(examples[inside]) < _EXAMPLES:
-                here, there = part.staged.origin(record), first.staged.origin(other)
-                examples[inside].append(f"{part.name}: {here} equals {there} ({first.name})")
-    return Equals(duplicates, leaks, tuple(examples[True]), tuple(examples[False]))
+            if first is not part:
+                leaks += 1
+                _tell(leak_examples, part, record, first, other)
+    return Equals(duplicates, leaks, tuple(duplicate_examples), tuple(leak_examples))
+
+
+def _tell(examples: list[str], part: Part, record: int, other_part: Part, other: int) -> None:
+    if len(examples) < _EXAMPLES:
+        here, there = part.staged.origin(record), other_part.staged.origin(other)
+        examples.append(f"{part.name}: {here} equals {there} ({other_part.name})")
