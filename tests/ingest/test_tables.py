@@ -197,6 +197,13 @@ def test_a_bad_value_is_named_with_file_and_row(
     assert (kept.records, kept.dropped) == (29, 1)
 
 
+def test_a_label_must_be_in_its_range_as_well_as_in_its_classes(folder: Path, ingest: Ingest) -> None:
+    write_csv(folder / "rows.csv", ROWS[:3])
+    with pytest.raises(InputError, match=r"1 bad row: rows.csv, row 4: label is 2, expected 0 to 1"):
+        ingest(data("csv", "rows.csv") + "range = [0, 1]")
+    assert column(ingest(data("csv", "rows.csv") + "range = [-1, 9]"), "label").tolist() == [0, 1, 2]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -30,10 +30,11 @@ def _byte_range(data: bytes) -> list[int]:
 
 
 def allowed_range(field: RecordField, limits: tuple[float, float] | None) -> tuple[float, float]:
-    """What the values of a field may be: its label set's, else what the configuration says, else anything finite."""
+    """What the values of a field may be: in its label set, and inside what the configuration says; else finite."""
+    low, high = limits or (-math.inf, math.inf)
     if field.classes is not None:
-        return 0, len(field.classes) - 1
-    return limits or (-math.inf, math.inf)
+        return max(low, 0), min(high, len(field.classes) - 1)
+    return low, high
 
 
 def bad_records(field: RecordField, data: bytes, low: float, high: float) -> Iterator[tuple[int, str]]:

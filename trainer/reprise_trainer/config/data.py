@@ -110,7 +110,10 @@ class FieldRule(Section):
         description="The label set: a text must be one of these names, a number the place of one, from 0.",
     )
     range: list[float] | None = Field(
-        default=None, min_length=2, max_length=2, description="Smallest and largest value that is allowed."
+        default=None,
+        min_length=2,
+        max_length=2,
+        description="Smallest and largest value that is allowed; with `classes`, of the label's number too.",
     )
 
 
