@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -21,6 +24,7 @@ from reprise_trainer.training.ledger import (
     verify_ledger,
 )
 from reprise_trainer.training.ledger_writer import LedgerWriter
+from reprise_trainer.training.records.attempts import attempt, read_attempts
 
 HEADER = Header("sha256:" + "a" * 64, "sha256:" + "b" * 64, "sha256:" + "c" * 64, 7)
 GOLDEN_HEAD = "sha256:7ea3d866636e6983b655cea4c6337d596fdf601ceb52737077f654848c0ffe70"
@@ -121,6 +125,39 @@ def test_a_ledger_is_never_written_over(ledger: Path) -> None:
     with pytest.raises(StorageError):
         LedgerWriter(ledger, HEADER)
     assert ledger.read_bytes() == before
+
+
+@contextmanager
+def no_file_above(size: int) -> Iterator[None]:
+    """In the block, a write that goes beyond `size` bytes of its file writes a part, as on a disk that is nearly full;
+    the next one fails (RLIMIT_FSIZE, setrlimit(2))."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_line_that_is_written_in_part_is_an_error_at_once(tmp_path: Path) -> None:
+    path = tmp_path / "ledger.jsonl"
+    ledger = LedgerWriter(path, HEADER)
+    add_steps(ledger, 0, 2)
+    whole = path.read_bytes()
+    ledger = LedgerWriter.resume(path, HEADER, 2, state=STATES[2])
+    with no_file_above(len(whole) + 100), pytest.raises(StorageError, match="File too large"):
+        ledger.add_checkpoint(4, STATES[4])
+    assert len(path.read_bytes()) == len(whole) + 100
+    add_steps(LedgerWriter.resume(path, HEADER, 2, state=STATES[2]), 2)
+    assert path.read_bytes().startswith(whole) and 4 in read_ledger(path.read_bytes()).checkpoints
+
+
+def test_an_attempt_whose_line_is_written_in_part_is_an_error_at_once(tmp_path: Path) -> None:
+    with no_file_above(20), pytest.raises(StorageError, match="File too large"), attempt(tmp_path, step=0, workers=1):
+        pytest.fail("the attempt goes on without its line")
+    with attempt(tmp_path, step=0, workers=1):
+        pass
+    assert [each.why for each in read_attempts(tmp_path)] == ["finished"]
 
 
 STATES = {step: f"sha256:{step:064x}" for step in (2, 4)}

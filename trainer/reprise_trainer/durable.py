@@ -6,6 +6,7 @@ import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import FileIO
 from pathlib import Path
 from typing import BinaryIO
 
@@ -46,6 +47,19 @@ def durable_writer(path: Path, *, mode: int = 0o644) -> Iterator[BinaryIO]:
         raise storage_error(error, path) from error
     finally:
         aside.unlink(missing_ok=True)
+
+
+def append_line(file: FileIO, line: bytes) -> None:
+    """Append `line` and a line feed to an unbuffered file, to the last byte.
+
+    On a nearly full disk or at a limit, write(2) writes a part and says so by its result alone; the next call fails.
+
+    Raises:
+        OSError: the file system refuses; a part of the line may stand.
+    """
+    left = memoryview(line + b"\n")
+    while left:
+        left = left[os.write(file.fileno(), left) :]
 
 
 def sync_folder(folder: Path) -> None:

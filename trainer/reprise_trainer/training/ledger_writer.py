@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from reprise_trainer.canonical import canonical_json
-from reprise_trainer.durable import storage_error, write_durably
+from reprise_trainer.durable import append_line, storage_error, write_durably
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError
 from reprise_trainer.training.ledger import Header, checkpoint_line, next_chain, read_ledger, step_line
 
@@ -105,7 +105,7 @@ class LedgerWriter:
 
     def _write(self, line: bytes) -> None:
         try:
-            self._file.write(line + b"\n")
+            append_line(self._file, line)
         except OSError as error:
             raise storage_error(error, self._path) from error
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from reprise_trainer.canonical import canonical_json
-from reprise_trainer.durable import storage_error
+from reprise_trainer.durable import append_line, storage_error
 from reprise_trainer.errors import RepriseError, StorageError
 from reprise_trainer.identity.delegation import format_time
 
@@ -59,7 +59,7 @@ class Log:
         line = canonical_json({"attempt": self._number, "event": event, "step": self._step, "time": time, **facts})
         try:
             with self._path.open("ab", buffering=0) as file:
-                file.write(line + b"\n")
+                append_line(file, line)
                 os.fsync(file.fileno())
         except OSError as error:
             raise storage_error(error, self._path) from error
