@@ -1,7 +1,7 @@
 """May a container runtime pull this? The runtime asks, which has resolved the reference; the registry has the answer.
 
 Nothing is kept and no layer is asked for. A runtime pulls one image of an index, and which is its own choice: so the
-index must hold, whose signature covers the digests of its images, or every image in it.
+index must hold, whose signature covers the digests of its images, or every image in it; and nothing of it is revoked.
 """
 
 from __future__ import annotations
@@ -10,13 +10,13 @@ import json
 import tempfile
 from pathlib import Path
 
-from reprise.registry.checked_pull import bring_small
+from reprise.registry.checked_pull import bring_parts, bring_small
 from reprise.registry.manifest import ReadManifest
 from reprise.registry.origin import RegistryOrigin
 from reprise.registry.reference import Reference, parse_reference
 from reprise.registry.repository import open_repository
 from reprise.store import Store
-from reprise.store.platforms import INDEX_TYPES
+from reprise.store.platforms import INDEX_TYPES, parts_of
 from reprise.trust.verify import VerifyReport, verify_image
 from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import DoesNotHoldError, InputError
@@ -52,7 +52,8 @@ def admit(name: str, digest: str, policy: Policy, *, certificates: Path | None =
     with tempfile.TemporaryDirectory(prefix="reprise-admit-") as folder:
         judged = Store.open(Path(folder, "store"))
         report = _judge(origin, root, judged, reference, policy)
-        if report.holds or root.media_type not in INDEX_TYPES or not root.children:
+        is_final = report.holds or not root.children or _names_revoked(judged, root, policy)
+        if is_final or root.media_type not in INDEX_TYPES:
             report.require()
             return (report,)
         manifests = [origin.manifest(child.digest) for child in root.children]
@@ -60,6 +61,12 @@ def admit(name: str, digest: str, policy: Policy, *, certificates: Path | None =
     for each in reports:
         each.require()
     return reports
+
+
+def _names_revoked(judged: Store, index: ReadManifest, policy: Policy) -> bool:
+    """Whether the index is revoked or anything that it names, so that no image of it can make it good."""
+    revoked = set(policy.revoked_images)
+    return bool(revoked) and not revoked.isdisjoint((index.digest, *parts_of(judged, index.digest)))
 
 
 def require_same_image(media_type: str, document: bytes, digest: str) -> None:
@@ -83,4 +90,6 @@ def _judge(
     origin: RegistryOrigin, manifest: ReadManifest, judged: Store, reference: Reference, policy: Policy
 ) -> VerifyReport:
     bring_small(origin, manifest, judged, (BUNDLE_TYPE,))
+    if policy.revoked_images:  # else nobody asks what an index names
+        bring_parts(origin, manifest, judged)
     return verify_image(judged, manifest.digest, policy, references=[str(reference.at(manifest.digest))])

@@ -9,7 +9,7 @@ from tests.interop.conftest import put_image
 
 from reprise.engine.interface import ImageRef
 from reprise.store import Store
-from reprise.store.platforms import INDEX_TYPES, choose_image, host_platform, images_of
+from reprise.store.platforms import INDEX_TYPES, choose_image, host_platform, images_of, parts_of
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import InputError, NotFoundError
 
@@ -48,6 +48,7 @@ def test_images_of_an_index_within_an_index_are_found(store: Store) -> None:
         ("linux/amd64", one),
         ("linux/arm64", two),
     ]
+    assert parts_of(store, outer) == (one, inner, two) and parts_of(store, one) == ()
 
 
 def test_a_variant_is_taken_where_nothing_plainer_is_there(store: Store) -> None:

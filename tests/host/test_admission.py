@@ -6,6 +6,7 @@ import json
 import stat
 import subprocess
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -135,15 +136,18 @@ def test_no_layer_is_asked_for(registry: OciRegistry, signed: tuple[str, str], s
     assert not [each for each in registry.asked if any(digest in each.path for digest in layers)]
 
 
+def put_index(store: Store, parts: list[str]) -> str:
+    entries = [
+        {"mediaType": store.manifest(each)["mediaType"], "digest": each, "size": len(store.read(each))}
+        for each in parts
+    ]
+    document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
+    return store.put_manifest(canonical_json(document), INDEX_TYPE)
+
+
 def test_of_an_index_itself_or_every_image_must_hold(registry: OciRegistry, store: Store) -> None:
     images = [put_image(store, name) for name in ("one", "two")]
-    entries = [
-        {"mediaType": "application/vnd.oci.image.manifest.v1+json", "digest": each, "size": len(store.read(each))}
-        for each in images
-    ]
-    index = store.put_manifest(
-        canonical_json({"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}), INDEX_TYPE
-    )
+    index = put_index(store, images)
     reference, rules = f"{registry.host}/admitted/index:1", own_policy(KEY.public_key())
 
     def admitted() -> bool:
@@ -159,6 +163,24 @@ def test_of_an_index_itself_or_every_image_must_hold(registry: OciRegistry, stor
     assert not admitted()
     sign_image(store, images[1], "two", KEY)
     assert admitted()
+
+
+@pytest.mark.parametrize("signed", ["index", "images", "both"])
+@pytest.mark.parametrize("revoked", ["image", "inner image", "inner index", "index"])
+def test_no_signature_makes_good_what_is_revoked_in_an_index(
+    registry: OciRegistry, store: Store, signed: str, revoked: str
+) -> None:
+    parts = {"image": put_image(store, "one"), "inner image": put_image(store, "two")}
+    parts["inner index"] = put_index(store, [parts["inner image"]])
+    parts["index"] = put_index(store, [parts["image"], parts["inner index"]])
+    for each in {"index": ["index"], "images": ["image", "inner index"], "both": [*parts]}[signed]:
+        sign_image(store, parts[each], each, KEY)
+    reference = f"{registry.host}/admitted/revoked-{signed}:1"
+    push(store, parts["index"], parse_reference(reference))
+    rules = own_policy(KEY.public_key())
+    admit(reference, parts["index"], replace(rules, revoked_images=(OTHER,)))
+    with pytest.raises(DoesNotHoldError, match=f"{parts[revoked]} is among the revoked images"):
+        admit(reference, parts["index"], replace(rules, revoked_images=(OTHER, parts[revoked])))
 
 
 def test_the_exported_program_asks_by_the_exported_policy(

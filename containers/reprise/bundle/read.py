@@ -234,8 +234,12 @@ def _expect_children(bundle: _Bundle, index: ReadManifest) -> None:
 
 
 def _judge(bundle: _Bundle, store: Store, check: Check) -> None:
-    """Let `check` see the image's manifest, config and small referrers, in a store of their own."""
+    """Let `check` see the image's manifest, config and small referrers, and of an index the manifests of all that it
+    names, in a store of their own."""
     with judging_store(store) as judged:
+        for digest in _parts(bundle, bundle.image):
+            part = bundle.manifests[digest]
+            judged.put_manifest(part.data, part.media_type)
         for digest, manifest in bundle.manifests.items():
             is_image = digest == bundle.image
             if not is_image and manifest.subject != bundle.image:
@@ -246,6 +250,19 @@ def _judge(bundle: _Bundle, store: Store, check: Check) -> None:
                     judged.add(bundle.read(blob.digest))
                 judged.put_manifest(manifest.data, manifest.media_type, artifact_type=manifest.artifact_type or None)
         check(judged, bundle.image)
+
+
+def _parts(bundle: _Bundle, index: str) -> set[str]:
+    """The manifests that an index of the bundle names, those of indexes in it among them; none of an image. One that
+    index.json does not list is missing here: who judges misses it too."""
+    found: set[str] = set()
+    waiting = [index]
+    while waiting:
+        named = {child.digest for child in bundle.manifests[waiting.pop()].children} - found
+        named &= bundle.manifests.keys()
+        found |= named
+        waiting += named
+    return found
 
 
 def _expect_room(bundle: _Bundle, store: Store) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from reprise.events import OnEvent, ignore
 from reprise.registry.manifest import MANIFEST_LIMIT, ReadManifest, read_manifest
 from reprise.registry.origin import Origin
-from reprise.registry.pull import NOBODY, Arrival, PullReport, bring_blob, bring_blobs
+from reprise.registry.pull import MANIFESTS_LIMIT, NOBODY, Arrival, PullReport, bring_blob, bring_blobs
 from reprise.store import Store
 from reprise_trainer.durable import storage_error
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
@@ -116,6 +116,26 @@ def bring_small(
         if len(manifests) > REFERRERS_LIMIT:
             raise InputError(f"{root.digest} has more than {REFERRERS_LIMIT} referrers of the kinds asked for")
     return manifests, skipped
+
+
+def bring_parts(origin: Origin, index: ReadManifest, judged: Store) -> None:
+    """The manifests of all that an index names, those of indexes in it among them, into `judged`; of an image nothing.
+
+    Raises:
+        NotFoundError, UnavailableError, DoesNotHoldError: the place does not give one.
+        InputError: one is malformed, or there are too many.
+    """
+    brought, waiting = {index.digest}, [child.digest for child in index.children]
+    while waiting:
+        digest = waiting.pop()
+        if digest in brought:
+            continue
+        if len(brought) > MANIFESTS_LIMIT:
+            raise InputError(f"{index.digest} has more than {MANIFESTS_LIMIT} manifests")
+        found = origin.manifest(digest)
+        judged.put_manifest(found.data, found.media_type)
+        brought.add(digest)
+        waiting += [child.digest for child in found.children]
 
 
 def _adopt(manifest: ReadManifest, judged: Store, store: Store, tag: str) -> None:

@@ -29,7 +29,9 @@ from reprise_trainer.identity.bundle import BUNDLE_TYPE, SIZE_LIMIT
 DOWNLOADS = 4
 """Downloads at a time."""
 
-_MANIFESTS_LIMIT = 2000
+MANIFESTS_LIMIT = 2000
+"""Manifests of one index with all that refers to it."""
+
 _EVENT_SECONDS = 0.1
 
 
@@ -170,10 +172,8 @@ def _graph(
     def add(manifest: ReadManifest, depth: int, is_needed: bool) -> None:
         if manifest.digest in manifests:
             return
-        if depth > DEPTH_LIMIT or len(manifests) >= _MANIFESTS_LIMIT:
-            raise InputError(
-                f"{root.digest} has more than {_MANIFESTS_LIMIT} manifests or {DEPTH_LIMIT} levels of them"
-            )
+        if depth > DEPTH_LIMIT or len(manifests) >= MANIFESTS_LIMIT:
+            raise InputError(f"{root.digest} has more than {MANIFESTS_LIMIT} manifests or {DEPTH_LIMIT} levels of them")
         for child in manifest.children:
             found = read(child.digest)
             require_as_said(manifest, child, found)

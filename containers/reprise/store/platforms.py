@@ -71,7 +71,21 @@ def images_of(store: Store, digest: str) -> tuple[PlatformImage, ...]:
         NotFoundError: the store lacks a manifest of it.
         InputError: it is malformed, or has too many levels.
     """
-    return tuple({each.digest: each for each in _images(store, digest, 0)}.values()) if is_index(store, digest) else ()
+    if not is_index(store, digest):
+        return ()
+    images = [part for part, is_image in _parts(store, digest, 0) if is_image]
+    return tuple({each.digest: each for each in images}.values())
+
+
+def parts_of(store: Store, digest: str) -> tuple[str, ...]:
+    """The digests of all that an index in the store names: images, and the indexes in it with theirs; none of an image.
+
+    Raises:
+        NotFoundError, InputError: as `images_of`.
+    """
+    if not is_index(store, digest):
+        return ()
+    return tuple(dict.fromkeys(part.digest for part, _ in _parts(store, digest, 0)))
 
 
 def image_for(store: Store, digest: str, wanted: str = "") -> str:
@@ -106,7 +120,8 @@ def choose_image(images: Sequence[PlatformImage], wanted: str, index: str) -> Pl
     )
 
 
-def _images(store: Store, index: str, depth: int) -> Iterator[PlatformImage]:
+def _parts(store: Store, index: str, depth: int) -> Iterator[tuple[PlatformImage, bool]]:
+    """What an index names, and whether each is an image; another index goes before what that names."""
     if depth > _DEPTH_LIMIT:
         raise InputError(f"{index} has more than {_DEPTH_LIMIT} levels of indexes")
     entries = store.manifest(index).get("manifests")
@@ -116,7 +131,7 @@ def _images(store: Store, index: str, depth: int) -> Iterator[PlatformImage]:
         digest = entry.get("digest") if isinstance(entry, dict) else None
         if not isinstance(digest, str) or not DIGEST_PATTERN.match(digest):
             raise InputError(f"the index {index} has an entry without a sha256 digest")
-        if is_index(store, digest):
-            yield from _images(store, digest, depth + 1)
-        else:
-            yield PlatformImage(digest, platform_name(entry))
+        nested = is_index(store, digest)
+        yield PlatformImage(digest, platform_name(entry)), not nested
+        if nested:
+            yield from _parts(store, digest, depth + 1)

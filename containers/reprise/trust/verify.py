@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from reprise.store import Store
+from reprise.store.platforms import is_index, parts_of
 from reprise.store.references import accepted_under, pulled_from, record_accepted
 from reprise.trust.sign import stored_bundles
 from reprise.trust.simple_signing import simple_signatures
@@ -83,8 +84,8 @@ def verify_image(
         platform: for which the image was chosen from an index; a tag has a past of its own for each.
 
     Raises:
-        NotFoundError: the store does not hold the image.
-        InputError: the store's memory of references is damaged.
+        NotFoundError: the store does not hold the image; or not all that an index names, where the policy revokes some.
+        InputError: the store's memory of references, or the index, is damaged.
     """
     manifest = _manifest_rule(store, digest)
     if manifest.outcome == "fails":
@@ -99,6 +100,8 @@ def verify_image(
     rules += [_tag_rule(tag, accepted_under(memory, tag), digest, accept_older) for tag in tags]
     bundles = [bundle for _, bundle in stored_bundles(store, digest)]
     rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC), proofs=_proofs(policy))
+    if policy.revoked_images and is_index(store, digest):
+        rules.append(_revoked_parts_rule(store, digest, policy))
     rules += _older_signatures(store, digest, policy)
     later = "the trainer measures every file when the image starts"
     rules.append(RuleResult("layer contents", "not checked", later, required=False))
@@ -177,6 +180,15 @@ def _manifest_rule(store: Store, digest: str) -> RuleResult:
     except InputError as error:
         return RuleResult(rule, "fails", error.message)
     return RuleResult(rule, "holds", digest)
+
+
+def _revoked_parts_rule(store: Store, index: str, policy: Policy) -> RuleResult:
+    """Whoever takes an index takes an image that it names: no signature of the index makes good what is revoked."""
+    rule = "nothing that the index names is revoked"
+    revoked = [each for each in parts_of(store, index) if each in policy.revoked_images]
+    if not revoked:
+        return RuleResult(rule, "holds", "none of it is among the revoked images")
+    return RuleResult(rule, "fails", f"{', '.join(revoked[:SHOWN])} is among the revoked images")
 
 
 def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[str, ...]:
