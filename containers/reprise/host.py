@@ -75,11 +75,7 @@ def obtain_image(
         InputError, UnavailableError: as for `pull_checked`.
     """
     if not looks_like_reference(name):
-        digest = image_for(store, store.resolve(name))
-        verify_image(store, digest, policy).require()
-        if not is_whole(store, digest):
-            raise NotFoundError(f"the store {store.root} lacks layers of {name}", hint="Pull it: reprise run REF …")
-        return ObtainedImage(digest, digest)
+        return _stored_image(name, store, policy)
     reference = parse_reference(name)
     if here := _usable(store, reference.digest, policy):
         return ObtainedImage(here, _resolved(reference, here))
@@ -98,7 +94,7 @@ def obtain_image(
     report = pull_checked(
         origin, store, check, root=root, kinds=RUN_NEEDS, tag=named, on_event=on_event, arrival=arrival
     )
-    record_pull(store, source_name(reference, report.digest), [report.digest])
+    record_pull(store, source_name(reference, report.digest), [report.digest], platform=platform)
     remember(store, *judgements)
     return ObtainedImage(report.digest, _resolved(reference, report.digest), report)
 
@@ -144,12 +140,22 @@ def run_in_image(
     )
 
 
+def _stored_image(name: str, store: Store, policy: Policy) -> ObtainedImage:
+    image = image_for(store, store.resolve(name))
+    report = verify_image(store, image.digest, policy, name=name, platform=image.platform)
+    report.require()
+    if not is_whole(store, image.digest):
+        raise NotFoundError(f"the store {store.root} lacks layers of {name}", hint="Pull it: reprise run REF …")
+    remember(store, report)
+    return ObtainedImage(image.digest, image.digest)
+
+
 def _usable(store: Store, digest: str, policy: Policy) -> str:
     """The image that a digest names, or of an index this machine's, where the store has it whole and accepted."""
     if not digest or not store.has(digest):
         return ""
     try:
-        image = image_for(store, digest)
+        image = image_for(store, digest).digest
     except NotFoundError:
         return ""  # a part of an index is missing here
     return image if is_whole(store, image) and verify_image(store, image, policy).holds else ""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from small_image import put_index
 from tests.interop.conftest import put_image
 
 from reprise.engine.interface import ImageRef
@@ -12,17 +13,6 @@ from reprise.store import Store
 from reprise.store.platforms import INDEX_TYPES, choose_image, host_platform, images_of, parts_of
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import InputError, NotFoundError
-
-
-def put_index(store: Store, platforms: dict[str, str], kind: str = INDEX_TYPES[0]) -> str:
-    """An index of images by platform (`os/architecture[/variant]` → digest)."""
-    entries = []
-    for platform, digest in platforms.items():
-        named = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
-        size = len(store.read(digest))
-        media_type = store.manifest(digest)["mediaType"]
-        entries.append({"mediaType": media_type, "digest": digest, "size": size, "platform": named})
-    return store.put_manifest(canonical_json({"schemaVersion": 2, "mediaType": kind, "manifests": entries}), kind)
 
 
 @pytest.fixture

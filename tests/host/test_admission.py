@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from oci_registry import OciRegistry, serve_registry
+from small_image import put_index
 from tests.interop.conftest import put_image
 from typer.testing import CliRunner
 
@@ -23,13 +24,11 @@ from reprise.trust.export_containerd import export_containerd
 from reprise.trust.keys import make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image
-from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import DoesNotHoldError, InputError
 from reprise_trainer.identity.policy import write_policy
 
 OTHER = "sha256:" + "0" * 64
 KEY = make_key()
-INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 Ask = Callable[..., tuple[int, str]]
 
 
@@ -136,18 +135,9 @@ def test_no_layer_is_asked_for(registry: OciRegistry, signed: tuple[str, str], s
     assert not [each for each in registry.asked if any(digest in each.path for digest in layers)]
 
 
-def put_index(store: Store, parts: list[str]) -> str:
-    entries = [
-        {"mediaType": store.manifest(each)["mediaType"], "digest": each, "size": len(store.read(each))}
-        for each in parts
-    ]
-    document = {"schemaVersion": 2, "mediaType": INDEX_TYPE, "manifests": entries}
-    return store.put_manifest(canonical_json(document), INDEX_TYPE)
-
-
 def test_of_an_index_itself_or_every_image_must_hold(registry: OciRegistry, store: Store) -> None:
     images = [put_image(store, name) for name in ("one", "two")]
-    index = put_index(store, images)
+    index = put_index(store, {"linux/amd64": images[0], "linux/arm64": images[1]})
     reference, rules = f"{registry.host}/admitted/index:1", own_policy(KEY.public_key())
 
     def admitted() -> bool:
@@ -171,8 +161,8 @@ def test_no_signature_makes_good_what_is_revoked_in_an_index(
     registry: OciRegistry, store: Store, signed: str, revoked: str
 ) -> None:
     parts = {"image": put_image(store, "one"), "inner image": put_image(store, "two")}
-    parts["inner index"] = put_index(store, [parts["inner image"]])
-    parts["index"] = put_index(store, [parts["image"], parts["inner index"]])
+    parts["inner index"] = put_index(store, {"linux/arm64": parts["inner image"]})
+    parts["index"] = put_index(store, {"linux/amd64": parts["image"], "any/any": parts["inner index"]})
     for each in {"index": ["index"], "images": ["image", "inner index"], "both": [*parts]}[signed]:
         sign_image(store, parts[each], each, KEY)
     reference = f"{registry.host}/admitted/revoked-{signed}:1"

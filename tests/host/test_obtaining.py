@@ -10,11 +10,16 @@ import pytest
 from keyless_signing import BUILDER, root_of, signer
 from oci_registry import Fault
 from private_sigstore import private_sigstore
+from small_image import put_index
 
 from reprise.host import obtain_image
 from reprise.registry.checked_pull import REFERRER_LIMIT
+from reprise.registry.pull import pull
+from reprise.registry.reference import parse_reference
+from reprise.store.platforms import host_platform
 from reprise.trust.keys import make_key
 from reprise.trust.sign import attach_bundle, sign_image, stored_bundles
+from reprise.trust.verify import accept_image, verify_image
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import BUNDLE_TYPE, IMAGE_SIGNATURE
@@ -198,6 +203,48 @@ def test_what_is_here_unsigned_is_judged_by_what_the_registry_has(site: Site) ->
     assert site.obtain(reference).pulled is not None
     with pytest.raises(NotFoundError):
         site.obtain("small")  # not a reference: only the store is asked
+
+
+@pytest.mark.parametrize("indexed", [False, True])
+def test_a_name_of_ones_own_does_not_go_back_where_its_tag_does(site: Site, indexed: bool) -> None:
+    def pull_as_mine(image: str) -> None:
+        reference = site.push(put_index(site.origin, {host_platform(): image}) if indexed else image)
+        pull(parse_reference(reference), site.host, tag="mine")
+
+    old, new = site.make(more=b"old"), site.make(more=b"new")
+    for each in (old, new):
+        pull_as_mine(each)
+        assert site.obtain("mine").digest == each  # remembered by this alone
+    pull_as_mine(old)
+    with pytest.raises(DoesNotHoldError, match="an older image under this tag"):
+        site.obtain("mine")
+    assert site.obtain(old).digest == old  # a digest is what it says
+
+
+@pytest.mark.parametrize("by_run", [True, False])
+def test_what_was_chosen_from_an_index_keeps_its_tag_s_past_for_the_platform(site: Site, by_run: bool) -> None:
+    old, new = site.make(more=b"old"), site.make(more=b"new")
+
+    def pull_mine(image: str) -> str:
+        reference = site.push(put_index(site.origin, {host_platform(): image, "linux/s390x": site.make(more=b"other")}))
+        pull(parse_reference(reference), site.host, platform=host_platform())
+        return reference
+
+    def accept(name: str) -> str:
+        if by_run:
+            return site.obtain(name).digest
+        accept_image(site.host, site.host.resolve(name), site.policy, name=name)
+        return site.host.resolve(name)
+
+    for each in (old, new):
+        assert accept(pull_mine(each)) == each
+    reference = pull_mine(old)
+    assert not verify_image(site.host, site.host.resolve(reference), site.policy, name=reference).holds
+    with pytest.raises(DoesNotHoldError, match="an older image under this tag"):
+        site.obtain(reference)
+    pull(parse_reference(reference), site.host, platform="linux/s390x")  # another platform's past is another
+    accept_image(site.host, site.host.resolve(reference), site.policy, name=reference)
+    accept_image(site.host, site.host.resolve(pull_mine(new)), site.policy, name=reference)
 
 
 def test_a_pull_that_breaks_off_goes_on_where_it_stopped(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,8 @@ import zstandard
 
 import reprise_trainer
 from reprise.store import Store
-from reprise_trainer.canonical import sha256_digest
+from reprise.store.platforms import INDEX_TYPES
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.identity.file_list import LISTS_FOLDER, ListedFile, encode_list, list_path
 from reprise_trainer.identity.inventory import LAYER_MTIME, Inventory, LayerRecord, image_bytes
 
@@ -223,3 +224,14 @@ def _add_to_tar(tar: tarfile.TarFile, path: str, entry: Entry) -> None:
     else:
         info.size, info.mode = len(entry.data), entry.mode
         tar.addfile(info, io.BytesIO(entry.data))
+
+
+def put_index(store: Store, platforms: dict[str, str], kind: str = INDEX_TYPES[0]) -> str:
+    """An index of images by platform (`os/architecture[/variant]` → digest)."""
+    entries = []
+    for platform, digest in platforms.items():
+        named = dict(zip(("os", "architecture", "variant"), platform.split("/"), strict=False))
+        size = len(store.read(digest))
+        media_type = store.manifest(digest)["mediaType"]
+        entries.append({"mediaType": media_type, "digest": digest, "size": size, "platform": named})
+    return store.put_manifest(canonical_json({"schemaVersion": 2, "mediaType": kind, "manifests": entries}), kind)

@@ -116,12 +116,12 @@ def pull(
     """
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
     named = stored_name(reference)
-    root = image_of(origin, platform)[0] if platform else origin.root()
+    root, chosen_for = image_of(origin, platform) if platform else (origin.root(), "")
     wanted_tag = named if tag is None else tag
     report = bring(origin, store, root=root, tag=wanted_tag, leave_out=leave_out, on_event=on_event, arrival=arrival)
     for image in report.needed:
         report.skipped += bring_signatures(origin.repository, image, store)
-    record_pull(store, source_name(reference, report.digest), report.needed)
+    record_pull(store, source_name(reference, report.digest), report.needed, platform=chosen_for)
     return report
 
 

@@ -88,15 +88,16 @@ def parts_of(store: Store, digest: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(part.digest for part, _ in _parts(store, digest, 0)))
 
 
-def image_for(store: Store, digest: str, wanted: str = "") -> str:
-    """The image that a machine takes: the manifest itself, or of an index the one for a platform, by default its own.
+def image_for(store: Store, digest: str, wanted: str = "") -> PlatformImage:
+    """The image that a machine takes: the manifest itself (chosen for no platform), or of an index the one for a
+    platform, by default its own.
 
     Raises:
         NotFoundError: the index has none for it.
     """
     if not is_index(store, digest):
-        return digest
-    return choose_image(images_of(store, digest), wanted, digest).digest
+        return PlatformImage(digest, "")
+    return choose_image(images_of(store, digest), wanted, digest)
 
 
 def choose_image(images: Sequence[PlatformImage], wanted: str, index: str) -> PlatformImage:

@@ -1,4 +1,5 @@
-"""What the store remembers of references: where a pull brought an image from, and what a policy accepted under a tag.
+"""What the store remembers of references: where a pull brought an image from, for which platform it chose it from an
+index, and what a policy accepted under a tag.
 
 A bundle binds no repository and no tag, so both can only be judged by who pulled. One file beside the layout's own,
 which nothing that comes from outside can write: what is damaged is an error, never an empty memory.
@@ -29,8 +30,22 @@ def pulled_from(store: Store, digest: str) -> list[str]:
     return list(_read(store)["pulled"].get(digest, []))
 
 
-def record_pull(store: Store, reference: str, digests: list[str]) -> None:
-    """Remember that a pull of `reference` brought these manifests.
+def for_platform(reference: str, platform: str) -> str:
+    """What a tag's past is kept under for the images that were chosen for a platform: one past for each."""
+    return f"{reference} ({platform})" if platform else reference
+
+
+def chosen_under(store: Store, digest: str, reference: str) -> list[str]:
+    """A reference's names, one a platform (`for_platform`), under which pulls chose this image from an index.
+
+    Raises:
+        InputError: the memory is damaged.
+    """
+    return [each for each in _read(store)["chosen"].get(digest, []) if each.startswith(f"{reference} (")]
+
+
+def record_pull(store: Store, reference: str, digests: list[str], *, platform: str = "") -> None:
+    """Remember that a pull of `reference` brought these manifests; with `platform`, the image for it of an index.
 
     Raises:
         InputError: the memory is damaged.
@@ -41,6 +56,9 @@ def record_pull(store: Store, reference: str, digests: list[str]) -> None:
             known = memory["pulled"].setdefault(digest, [])
             if reference not in known:
                 known.append(reference)
+            chosen = memory["chosen"].setdefault(digest, []) if platform else []
+            if platform and for_platform(reference, platform) not in chosen:
+                chosen.append(for_platform(reference, platform))
 
 
 def accepted_under(store: Store, reference: str) -> list[str]:
@@ -70,12 +88,13 @@ def _read(store: Store) -> dict[str, Any]:
         document = json.loads(path.read_bytes())
         if document["format"] != FORMAT:
             raise ValueError(f"format {document['format']!r}, expected {FORMAT}")
-        for part in ("pulled", "accepted"):
+        document.setdefault("chosen", {})  # what earlier versions wrote has none
+        for part in ("pulled", "accepted", "chosen"):
             for values in document[part].values():
                 if not isinstance(values, list) or not all(isinstance(each, str) for each in values):
                     raise ValueError(f"{part} is not a table of lists")
     except FileNotFoundError:
-        return {"format": FORMAT, "pulled": {}, "accepted": {}}
+        return {"format": FORMAT, "pulled": {}, "accepted": {}, "chosen": {}}
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise InputError(
             f"{path} is damaged: {error}",

@@ -9,7 +9,7 @@ from typing import Any
 
 from reprise.store import Store
 from reprise.store.platforms import is_index, parts_of
-from reprise.store.references import accepted_under, pulled_from, record_accepted
+from reprise.store.references import accepted_under, chosen_under, for_platform, pulled_from, record_accepted
 from reprise.trust.sign import stored_bundles
 from reprise.trust.simple_signing import simple_signatures
 from reprise_trainer.canonical import DIGEST_PATTERN
@@ -81,7 +81,8 @@ def verify_image(
         accept_older: let a tag go back to an image that was accepted under it before the last one.
         references: where it was pulled from (`host/path:tag` or `host/path@digest`); by default what is remembered.
         memory: the store that remembers references and tags, where that is not `store` itself.
-        platform: for which the image was chosen from an index; a tag has a past of its own for each.
+        platform: for which the image was chosen from an index; a tag has a past of its own for each. By default the
+            one that a pull chose it for, if one did.
 
     Raises:
         NotFoundError: the store does not hold the image; or not all that an index names, where the policy revokes some.
@@ -92,8 +93,8 @@ def verify_image(
         return VerifyReport(digest, (manifest,))
     memory = memory or store
     references = pulled_from(memory, digest) if references is None else references
-    tags = _judged_tags(references, name, known=bool(accepted_under(memory, _for_platform(name, platform))))
-    tags = tuple(_for_platform(tag, platform) for tag in tags)
+    tags = _judged_tags(references, name, known=bool(accepted_under(memory, for_platform(name, platform))))
+    tags = tuple(past for tag in tags for past in _pasts(memory, tag, digest, platform))
     rules = [manifest]
     if policy.repositories:
         rules.append(_repository_rule(references, policy.repositories))
@@ -200,8 +201,13 @@ def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[
     return (name,) if known or name in tagged else tuple(tagged)
 
 
-def _for_platform(tag: str, platform: str) -> str:
-    return f"{tag} ({platform})" if platform else tag
+def _pasts(memory: Store, tag: str, digest: str, platform: str) -> list[str]:
+    """What the pasts of a tag are kept under that an image is judged by: the tag itself, or one for each platform that
+    the image was chosen for, now or by the pull that brought it; and both for one that was accepted under the tag."""
+    if platform:
+        return [for_platform(tag, platform)]
+    chosen = chosen_under(memory, digest, tag)
+    return [tag, *chosen] if not chosen or digest in accepted_under(memory, tag) else chosen
 
 
 def _repository_rule(references: Sequence[str], patterns: tuple[str, ...]) -> RuleResult:
