@@ -137,7 +137,7 @@ class Store:
         """
         target = self._blob(digest)
         if target.exists():
-            path.unlink()
+            path.unlink(missing_ok=True)
             return
         try:
             if path.stat().st_dev != self.root.stat().st_dev:
