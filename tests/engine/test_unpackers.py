@@ -100,6 +100,10 @@ class Growing:
         with self.files[0].open("ab") as file:
             file.write(self.blob[start:end])
 
+    def brought_by_another(self) -> None:
+        """All of it is in the store, in another file than its partial one."""
+        self.store.add(self.blob)
+
     def parts(self) -> list[Path]:
         return list(self.folder.glob(".part-*"))
 
@@ -132,7 +136,19 @@ def test_a_blob_that_is_in_the_store_by_then_is_read_there(growing: Growing) -> 
     with only_unpacker(growing.folder) as lock, unpackers(growing.folder, 1, ignore, lock=lock) as begin:
         result = begin(growing.layer, growing.files, growing.verified)
         time.sleep(0.3)
-        growing.files[1].write_bytes(growing.blob)
+        growing.brought_by_another()
+        growing.verified.set()
+        result.result(60)
+    assert unpacked(growing.store) == [folder_name(growing.layer)]
+
+
+@pytest.mark.parametrize("come", [0, 600_000])
+def test_a_blob_that_another_process_brought_is_read_on_in_the_store(growing: Growing, come: int) -> None:
+    with only_unpacker(growing.folder) as lock, unpackers(growing.folder, 1, ignore, lock=lock) as begin:
+        growing.add(0, come)  # nothing is added to this file any more
+        result = begin(growing.layer, growing.files, growing.verified)
+        time.sleep(0.5)
+        growing.brought_by_another()
         growing.verified.set()
         result.result(60)
     assert unpacked(growing.store) == [folder_name(growing.layer)]

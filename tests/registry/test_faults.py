@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,20 @@ def test_a_pull_that_was_killed_goes_on(image: Any, registry: OciRegistry, tmp_p
     (asked,) = [request for request in registry.asked if layer["digest"] in request.path]
     assert asked.headers["Range"] == f"bytes={arrived}-"
     Store(tmp_path / "s").check(layer["digest"])
+
+
+def test_two_pulls_at_once_bring_a_layer_once_and_leave_nothing_unfinished(
+    image: Any, registry: OciRegistry, tmp_path: Path
+) -> None:
+    push(image.store, image.digest, at(registry.host))
+    layer, fresh = noise(image)["digest"], Store.open(tmp_path / "fresh")
+    registry.faults = [Fault("GET", layer, pace=0.02)]
+    registry.asked.clear()
+    with ThreadPoolExecutor(2) as pool:
+        reports = list(pool.map(lambda _: pull(at(registry.host), fresh), range(2)))
+    assert {report.digest for report in reports} == {image.digest}
+    assert len([request for request in registry.asked if layer in request.path]) == 1
+    assert list((fresh.root / "partial").iterdir()) == []
 
 
 def test_a_leftover_of_something_else_is_thrown_away(image: Any, registry: OciRegistry, tmp_path: Path) -> None:

@@ -14,7 +14,8 @@ class GrowingFile:
     """See `layer_stream.Readable`.
 
     Args:
-        paths: the file's names, one after the other: a blob on its way into the store is renamed once.
+        paths: the file's names, one after the other: a blob on its way into the store is renamed once. What has the
+            last name is whole, and may be another file than the one that had the first: another process brought it.
         size: bytes that the file will have; 0 where all of it is there.
         pause: called to wait for more; what it raises ends the reading.
 
@@ -24,18 +25,19 @@ class GrowingFile:
     """
 
     def __init__(self, paths: Sequence[Path], size: int, pause: Callable[[], None]) -> None:
+        self._paths = paths
         self._size = size
         self._pause = pause
         self._position = 0
-        self._file = self._open(paths)
+        self._file = self._open()
 
-    def _open(self, paths: Sequence[Path]) -> int:
+    def _open(self) -> int:
         while True:
-            for path in paths:
+            for path in self._paths:
                 with suppress(FileNotFoundError):
                     return os.open(path, os.O_RDONLY | os.O_CLOEXEC)
             if not self._size:
-                raise NotFoundError(f"{paths[-1]} is not there any more")
+                raise NotFoundError(f"{self._paths[-1]} is not there any more")
             self._pause()
 
     def close(self) -> None:
@@ -62,4 +64,10 @@ class GrowingFile:
     def _wait(self) -> None:
         if os.fstat(self._file).st_size < self._position:
             raise InputError("the file's download began anew")
-        self._pause()
+        try:
+            whole = os.open(self._paths[-1], os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            return self._pause()
+        os.lseek(whole, self._position, os.SEEK_SET)  # what is open may have been left, and never grow any more
+        os.close(self._file)
+        self._file, self._size = whole, 0

@@ -277,6 +277,7 @@ def bring_blob(
         raise NotFoundError(f"{origin.name} lacks {blob.title or 'the blob'} {blob.digest}")
     with partial_file(store.partial(blob.digest)) as partial:
         if store.has(blob.digest):  # another process was faster
+            partial.path.unlink(missing_ok=True)  # nothing will be added to it
             on_whole(blob.digest)
             return 0
         before = partial.size
