@@ -270,6 +270,7 @@ def test_every_stream_of_a_torch_module_follows_step_and_shard() -> None:
     assert len(set(losses)) == 4 and losses[0] == losses[4]
     assert backend.random_streams() == {
         "initial": "seed",
+        "evaluation": "a fixed key",
         "torch.default_generator": "seed, step, shard",
         "random": "seed, step, shard",
         "numpy.random": "seed, step, shard",
@@ -310,6 +311,31 @@ def test_named_streams_of_nnx_are_keyed_each_by_its_path() -> None:
     )
     assert first[0] != second[0] and first[1] != second[1]
     assert {"0.rngs.key", "1.rngs.key"} <= backend.random_streams().keys()
+
+
+def noisy_model(key: Any) -> Any:
+    from flax import nnx
+
+    return nnx.List([nnx.Linear(1, 1, rngs=nnx.Rngs(key)), nnx.Rngs(key)])
+
+
+def noisy_loss(model: Any, batch: Any, key: Any) -> tuple[Any, int]:
+    import jax
+
+    return model[0].kernel[...].sum() + jax.random.uniform(model[1].params()), 1
+
+
+@pytest.mark.parametrize("kind", ["torch", "jax"])
+def test_what_a_loss_draws_in_evaluation_is_the_same_wherever_and_whenever(kind: str) -> None:
+    names = {"torch": ("drawing_model", "drawing_loss"), "jax": ("noisy_model", "noisy_loss")}[kind]
+    _, backend = here(*names, kind)
+    state, fields = backend.initial(1), {"label": np.zeros(1, np.uint8)}
+    first, again = (backend.predict(state, fields).losses for _ in range(2))
+    backend.shard_sums(state, fields, ShardKey(1, 0, 1))
+    after_a_shard = backend.predict(state, fields).losses
+    other = here(*names, kind)[1]  # as in another worker, or after a resume
+    assert first == again == after_a_shard == other.predict(other.initial(1), fields).losses
+    assert backend.random_streams()["evaluation"] == "a fixed key"
 
 
 def tied_model(key: Any) -> torch.nn.Module:

@@ -2,7 +2,8 @@
 
 Both become trees of arrays that one compiled program takes as inputs: nothing of the model outlives a shard but what
 the program returns. NNX keeps its random streams inside the module; each is given a key of its own before the gradient,
-by (seed, step, shard, path). Other trees draw from the `key` that their loss is given.
+by (seed, step, shard, path); in an evaluation they are those of the module that was made from a fixed key. Other trees
+draw from the `key` that their loss is given.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from reprise_trainer.backends.interface import WEIGHT, Predictions, ShardKey, Te
 from reprise_trainer.backends.jax_program import JaxSums, Values, compiled_gradient
 from reprise_trainer.backends.jax_trees import NnxTree, PlainTree, Tree
 from reprise_trainer.backends.layout import layout_of
-from reprise_trainer.backends.models import Own
+from reprise_trainer.backends.models import EVALUATION, EVALUATION_KEYED, Own
 from reprise_trainer.data.batches import Fields
 from reprise_trainer.data.philox import stream_key
 from reprise_trainer.entry_point import load_entry_point
@@ -68,6 +69,8 @@ class OwnProgram:
     def random_streams(self) -> dict[str, str]:
         """See `JaxProgram.random_streams`."""
         streams = {"initial": "seed", "key": "seed, step, shard"}
+        if self._tree.streams:
+            streams[EVALUATION] = EVALUATION_KEYED
         return streams | dict.fromkeys(self._tree.streams, "seed, step, shard, path")
 
     def aliases(self) -> dict[str, str]:

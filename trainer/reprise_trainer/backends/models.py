@@ -81,6 +81,11 @@ class Own:
 
 Model = BuiltIn | Own
 
+EVALUATION = "evaluation"
+"""The stream of what a user's model draws while it is evaluated."""
+EVALUATION_KEYED = "a fixed key"
+"""What it is keyed by: each batch draws the same numbers, whatever was computed before, and where."""
+
 
 @dataclass(frozen=True, slots=True)
 class Parameter:

@@ -1,8 +1,9 @@
 """A user's PyTorch module behind the backend interface.
 
 The module is a workspace: before each shard the state's parameters and buffers are copied into it, so that nothing of
-it outlives a shard. All generators that such code commonly draws from are seeded by (seed, step, shard) first. They and
-the module are one to a process, so shards are computed one after the other; more workers are more processes.
+it outlives a shard. All generators that such code commonly draws from are seeded first: by (seed, step, shard), and by
+a fixed key before a batch that is evaluated, where neither the run's seed nor the batch's place is known. They and the
+module are one to a process, so shards are computed one after the other; more workers are more processes.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from reprise_trainer.backends.interface import WEIGHT, Predictions, ShardKey, Tensors
 from reprise_trainer.backends.layout import layout_of
-from reprise_trainer.backends.models import Own
+from reprise_trainer.backends.models import EVALUATION, EVALUATION_KEYED, Own
 from reprise_trainer.backends.torch_program import ShardResult, Values
 from reprise_trainer.data.batches import Fields
 from reprise_trainer.data.philox import stream_key
@@ -68,13 +69,15 @@ class OwnProgram:
         with self._lock:
             self._enter(values, buffers)
             self._module.eval()
+            _seeded(self._generators, 0, EVALUATION)
             loss, weight = self._checked(self._loss(self._module, _batch(fields), None))
         return Predictions(np.array([float(loss)], np.float32), np.array([float(weight)], np.float32))
 
     def random_streams(self) -> dict[str, str]:
         """See `Backend.random_streams`."""
         keyed = "seed, step, shard"
-        streams = {"initial": "seed", "torch.default_generator": keyed, "random": keyed, "numpy.random": keyed}
+        streams = {"initial": "seed", EVALUATION: EVALUATION_KEYED}
+        streams |= {"torch.default_generator": keyed, "random": keyed, "numpy.random": keyed}
         streams |= {f"torch.cuda.default_generators[{index}]": keyed for index in range(len(_cuda()))}
         return streams | dict.fromkeys(self._generators, f"{keyed}, path")
 
