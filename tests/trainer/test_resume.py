@@ -9,17 +9,25 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from tests.trainer.conftest import SHA256
 from tests.trainer.interrupted_runs import EVERY, STEPS, TINY, Runs, files_that_count
 
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, RefusedError
+from reprise_trainer.training.checkpoints.checkpoint import Tensors, read_checkpoint
 from reprise_trainer.training.checkpoints.names import checkpoint_name
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.records.attempts import read_attempts
-from reprise_trainer.training.resume import begin
+from reprise_trainer.training.resume import begin, write_interrupted
 from reprise_trainer.training.stop import Stop
+
+HEADER = Header(*("sha256:" + digit * 64 for digit in "123"), seed=7)
+
+
+def state_after(done: int) -> Tensors:
+    return {"model/w": np.full(3, done, np.float32), "step": np.array(done)}
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +103,18 @@ def test_a_damaged_checkpoint_is_passed_over_and_said(
     assert newest.parent.with_name(newest.parent.name + ".damaged").is_dir()
 
 
+def test_a_damaged_checkpoint_of_a_stopped_run_leaves_its_number_free(tmp_path: Path) -> None:
+    begin(tmp_path, HEADER).ledger.close()
+    write_interrupted(tmp_path, 3, state_after(3))
+    folder = tmp_path / "interrupted" / checkpoint_name(3)
+    (folder / "state.safetensors").write_bytes(b"torn")
+    beginning = begin(tmp_path, HEADER)
+    assert beginning.step == 0 and str(folder) in beginning.messages[0]
+    assert folder.with_name(folder.name + ".damaged").is_dir()
+    write_interrupted(tmp_path, 3, state_after(3))
+    assert read_checkpoint(folder).step == 3
+
+
 def test_without_any_whole_checkpoint_the_run_starts_again(
     runs: Runs, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
@@ -121,25 +141,23 @@ def test_a_step_that_gives_other_bits_than_before_is_found(runs: Runs, tmp_path:
 
 
 def test_another_run_in_the_folder_refuses_and_names_what_differs(tmp_path: Path) -> None:
-    header = Header(*("sha256:" + digit * 64 for digit in "123"), seed=7)
-    begin(tmp_path, header).ledger.close()
+    begin(tmp_path, HEADER).ledger.close()
     before = (tmp_path / "ledger.jsonl").read_bytes()
     for field, value in {"config": "sha256:x", "snapshot": "sha256:x", "image": "sha256:x", "seed": 8}.items():
-        other = replace(header, **{field: value})  # type: ignore[arg-type]
+        other = replace(HEADER, **{field: value})  # type: ignore[arg-type]
         with pytest.raises(RefusedError, match=f"its {field} is"):
             begin(tmp_path, other)
     assert (tmp_path / "ledger.jsonl").read_bytes() == before
-    assert begin(tmp_path, header).step == 0
+    assert begin(tmp_path, HEADER).step == 0
 
 
 @pytest.mark.parametrize("length", [0, 1, 40])
 def test_a_header_that_a_loss_of_power_has_torn_is_written_again(length: int, tmp_path: Path) -> None:
-    header = Header(*("sha256:" + digit * 64 for digit in "123"), seed=7)
-    begin(tmp_path / ".", header).ledger.close()
+    begin(tmp_path / ".", HEADER).ledger.close()
     path = tmp_path / "ledger.jsonl"
     whole = path.read_bytes()
     path.write_bytes(whole[:length])
-    begin(tmp_path, header).ledger.close()
+    begin(tmp_path, HEADER).ledger.close()
     assert path.read_bytes() == whole
 
 

@@ -71,7 +71,8 @@ def begin(output: Path, header: Header) -> Beginning:
     found, regular, passed_over = _newest(output)
     step = found.step if found else 0
     ledger = LedgerWriter.resume(path, header, step, state=found.digest if found else None, has_line=regular)
-    _set_damaged_aside(output / CHECKPOINTS, step)
+    for folder in (CHECKPOINTS, INTERRUPTED):
+        _set_damaged_aside(output / folder, step)
     said = f"goes on after step {step}" if found else "no whole checkpoint: starts again at the first step"
     done = read_ledger(path.read_bytes(), where=str(path))
     seen = _lines_beyond(before, step)
