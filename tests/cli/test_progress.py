@@ -1,6 +1,11 @@
-"""What a log shows of a run, where there is no terminal."""
+"""What a person sees of a run: on a terminal, and in a log where there is none."""
 
 from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
 
 import pytest
 
@@ -20,3 +25,50 @@ def test_a_log_has_the_figures_of_a_run_and_not_the_names_of_events(capsys: pyte
         "accuracy 0.5000 (5 of 10)",
         "finished: ledger sha256:1, state sha256:2",
     ]
+
+
+TERMINAL = """
+from reprise.cli.progress import progress
+
+with progress() as on_event:
+    for name in ({names}):
+        on_event({{"event": "phase", "name": name}})
+"""
+
+
+def on_a_terminal(*names: str, **environment: str) -> list[str]:
+    """The lines that a terminal gets of phases with these names, without what moves the cursor."""
+    ours, theirs = os.openpty()
+    script = TERMINAL.format(names="".join(f"{name!r}, " for name in names))
+    env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment}
+    done = subprocess.run([sys.executable, "-c", script], stderr=theirs, check=False, env=env)
+    os.close(theirs)
+    said = b""
+    try:
+        while part := os.read(ours, 65536):
+            said += part
+    except OSError:  # how Linux says that the other side is closed
+        pass
+    os.close(ours)
+    assert done.returncode == 0, said.decode()
+    return [line.strip() for line in re.sub(r"\x1b\[\??[0-9;]*[A-Za-ln-z]", "", said.decode()).splitlines()]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "`range` in [data] is wrong",
+        "bring shards from /mnt/[/x]/layout to [bold]",
+        "read :smile: and 0x1f, 'a' of https://example.org",
+        "a path that is longer than the terminal is wide: /mnt/" + "folder/" * 20,
+    ],
+)
+def test_a_terminal_shows_a_text_as_it_is(name: str) -> None:
+    assert name in on_a_terminal(name)
+
+
+def test_a_terminal_gets_no_secret() -> None:
+    said = "".join(
+        on_a_terminal("push to https://somebody:pa55word@host/v2/ as hunter2hunter2", DB_PASSWORD="hunter2" * 2)
+    )
+    assert "push to" in said and "pa55word" not in said and "hunter2" not in said

@@ -55,7 +55,7 @@ def _bars() -> Iterator[OnEvent]:
             what, now, total, figure = _describe(event)
             figure += pace.figure(event)
             if not total:
-                bars.console.print(what)
+                bars.console.out(redact(what), highlight=False)  # as it is: a path or a key may look like markup
                 return
             kind = str(event["event"])
             done = parts.setdefault(kind, {})
