@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from reprise.kept_runs import RUN_TYPE
@@ -89,6 +90,22 @@ def find_run(store: Store, name: str) -> StoredRun:
     if len(found) > 1:
         raise InputError(f"{name!r} begins {len(found)} runs: {', '.join(run.record.run for run in found[:5])}")
     return found[0]
+
+
+def run_reference(name: str, store: Store) -> str | Path:
+    """What an audit takes for a run: the folder or file of that name, or the digest of the run in the store that has
+    this id or digest, or this beginning of one.
+
+    Raises:
+        NotFoundError: there is neither.
+        InputError: the store has several.
+    """
+    if Path(name).exists():
+        return Path(name)
+    try:
+        return find_run(store, name).digest
+    except NotFoundError as error:
+        raise NotFoundError(f"there is no folder or file {name}, and {error.message}", hint=error.hint) from error
 
 
 def lineage(run: StoredRun, store: Store) -> tuple[Thing, ...]:

@@ -38,6 +38,7 @@ from reprise_trainer.identity.launch import CONFIG_FILE, DELEGATION_FILE, Launch
 from reprise_trainer.identity.policy import Policy, write_policy
 from reprise_trainer.training.records.record import RunRecord
 from reprise_trainer.training.records.results import forget_results
+from reprise_trainer.training.workers.group import own_shards
 
 if TYPE_CHECKING:  # what a registry needs is slow to import
     from reprise.feed.snapshot import FedSnapshot, ShardPlace
@@ -178,9 +179,11 @@ def run_loaded(
         output: see `run_training`.
 
     Raises:
-        InputError, NotFoundError, UnavailableError: the data are wrong, or not to be had.
+        InputError, NotFoundError, UnavailableError: the data are wrong, or not to be had; or the workers can't share
+            the shards.
         DoesNotHoldError, RefusedError: see `run_training`; or shards have other bytes than their digests.
     """
+    own_shards(0, workers, loaded.config.train.shards)  # said before anything is brought or unpacked
     with _snapshot(loaded.config.data, launcher.store, sources, base, shards, on_event) as snapshot:
         return run_training(
             loaded.data,

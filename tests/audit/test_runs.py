@@ -14,7 +14,7 @@ from reprise.build import LOCK_TYPE
 from reprise.environments import ENVIRONMENT_FILE, LOCK_FILES
 from reprise.kept_runs import RUN_TYPE
 from reprise.lock.read import read_lock
-from reprise.runs import find_run, lineage, stored_runs
+from reprise.runs import find_run, lineage, run_reference, stored_runs
 from reprise.store import Store
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.data.snapshot import RecordField, Shard, Snapshot, Source, Split, encode_snapshot, shards_root
@@ -68,6 +68,14 @@ def test_a_run_is_found_by_its_beginning_alone_if_that_is_one(store: Store, run:
         find_run(store, "alpha")
     with pytest.raises(NotFoundError, match="no run 'beta'"):
         find_run(store, "beta")
+
+
+def test_an_audit_takes_a_run_by_its_place_its_id_or_its_digest(store: Store, run: Any, tmp_path: Path) -> None:
+    digest = keep(store, run, run="alpha-1")
+    assert run_reference("alpha-1", store) == run_reference(digest, store) == digest
+    assert run_reference(str(tmp_path), store) == tmp_path
+    with pytest.raises(NotFoundError, match=r"no folder or file runs/beta, and the store .* has no run 'runs/beta'"):
+        run_reference("runs/beta", store)
 
 
 def small_snapshot(store: Store) -> str:

@@ -8,7 +8,9 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
+from small_image import Entry, make_image
 
+from reprise.store import Store
 from tests.cli.conftest import Reprise
 
 ENVIRONMENT = Path("containers/images/torch-cpu.toml")
@@ -111,6 +113,38 @@ def test_an_image_that_was_never_built_says_how_to_build_it(reprise: Reprise) ->
     reprise("key")
     done = reprise("train", "examples/fashion-mnist.toml")
     assert done.code == 66 and "reprise build" in done.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["train", "examples/fashion-mnist.toml", "--fresh"], 2, "Name its folder with --resume"),
+        (["train", "examples/fashion-mnist.toml", "--shard-cache", "2GB"], 2, "--shards-from"),
+        (["lock", "torch-cpu", "--export", "pip", "--check"], 2, "leave --check"),
+        (["slurm", "examples/fashion-mnist.toml", "--output", "a", "--workers", "3"], 65, "3 workers can't share"),
+    ],
+)
+def test_what_would_be_ignored_or_fail_later_is_refused_at_once(
+    reprise: Reprise, tmp_path: Path, arguments: list[str], code: int, said: str
+) -> None:
+    done = reprise(*arguments)
+    assert done.code == code and said in done.err
+    assert not (tmp_path / "store").exists() and not (tmp_path / "home").exists()
+
+
+def test_a_dry_build_without_a_store_says_all_and_makes_none(reprise: Reprise, tmp_path: Path) -> None:
+    done = reprise("build", "torch-cpu", "--dry-run", "--json")
+    assert done.code == 0 and json.loads(done.out)
+    assert not (tmp_path / "store").exists()
+
+
+def test_a_key_that_is_named_is_made_by_the_verb_for_it_alone(reprise: Reprise, tmp_path: Path) -> None:
+    make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}})
+    done = reprise("sign", "small", "--key", "release.pem")
+    assert done.code == 66 and "`reprise key --key release.pem` makes one" in done.err
+    assert reprise("sign", "small", "--key", "awskm:alias/x").code == reprise("key", "--key", "foo:bar").code == 2
+    assert reprise("key", "--key", "release.pem").code == 0
+    assert reprise("sign", "small", "--key", "release.pem").code == 0
 
 
 def test_verifying_without_a_store_makes_none(reprise: Reprise, tmp_path: Path) -> None:

@@ -13,8 +13,25 @@ from small_image import Entry, make_image
 from reprise.registry.push import push
 from reprise.registry.reference import parse_reference
 from reprise.store import Store
+from reprise.trust.keys import make_key
+from reprise.trust.policy_file import load_or_make_policy
 
 CONFIG = "examples/fashion-mnist.toml"
+
+
+@pytest.fixture(autouse=True)
+def policy(tmp_path: Path) -> Path:
+    """The host's own policy, as its administrator has written it."""
+    path = tmp_path / "home" / "policy.toml"
+    load_or_make_policy(make_key().public_key(), path)
+    return path
+
+
+def test_a_host_that_was_not_told_whom_to_trust_runs_nothing_and_makes_no_policy(reprise: Any, policy: Path) -> None:
+    policy.unlink()
+    done = reprise("run", "127.0.0.1:1/a:1", "--", CONFIG)
+    assert done.code == 66 and f"cannot read the policy {policy}" in done.err
+    assert not any(policy.parent.iterdir())
 
 
 def test_an_unsigned_image_ends_in_one_message_and_exit_code_1(reprise: Any, tmp_path: Path) -> None:
@@ -48,6 +65,10 @@ def test_an_unsigned_image_ends_in_one_message_and_exit_code_1(reprise: Any, tmp
             2,
             "is not a size",
         ),
+        (["127.0.0.1:1/a:1", CONFIG, "--shard-cache", "2GB"], 2, "--shards-from"),
+        (["127.0.0.1:1/a:1", CONFIG, "--fresh"], 2, "--resume"),
+        (["127.0.0.1:1/a:1", CONFIG, "--key", "relase.pem"], 66, "`reprise key --key relase.pem` makes one"),
+        (["127.0.0.1:1/a:1", CONFIG, "--key", "awskm:alias/x"], 2, "begin with"),
         (["127.0.0.1:1/a:1", CONFIG, "--gpus", "all"], 2, "gives a run no GPU"),
         (["127.0.0.1:1/a:1", CONFIG, "--engine", "podman", "--gpus", "all"], 2, "gives a run no GPU"),
         (["127.0.0.1:1/a:1", CONFIG, "--engine", "docker", "--gpus", "most"], 65, "does not name GPUs"),

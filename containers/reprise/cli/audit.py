@@ -18,7 +18,10 @@ EXIT_CODES: Mapping[str, int] = {"same bits": 0, "different": 1, "not comparable
 
 def command(
     record: Annotated[
-        str, typer.Argument(help="A run's folder, its record.sigstore.json, or the record's digest.", metavar="RUN")
+        str,
+        typer.Argument(
+            help="A run's folder, its record.sigstore.json, or its id or digest in the store.", metavar="RUN"
+        ),
     ],
     engine: EngineOption = "namespaces",
     store: StoreOption = None,
@@ -44,6 +47,7 @@ def command(
     from reprise.audit import audit
     from reprise.cli.output import print_json
     from reprise.cli.progress import progress
+    from reprise.runs import run_reference
     from reprise.store import Store
     from reprise.train import Launcher
     from reprise.trust.keys import home, make_key
@@ -54,7 +58,7 @@ def command(
     rules = load_policy(policy or home() / POLICY_FILE)
     auditor = Launcher(Store.open(store, create=False), make_key(), rules, engine)
     with progress() as on_event:
-        report = audit(record, auditor, at=judged_at, on_event=on_event)
+        report = audit(run_reference(record, auditor.store), auditor, at=judged_at, on_event=on_event)
     if as_json:
         print_json(report.as_json())
     else:

@@ -45,11 +45,12 @@ def command(
     from reprise.project import Project
     from reprise.registry.archived import archived_places
     from reprise.store import Store
+    from reprise.store.layout import default_root
     from reprise_trainer.errors import UsageError
 
     where = Project.find(project)
     if dry_run:
-        plan = plan_build(where, environment, Store.open(store, create=False))
+        plan = plan_build(where, environment, Store(store or default_root()))  # which need not be there yet
         print_json(plan) if as_json else print_document(plan)
         return
     if archive and not offline:

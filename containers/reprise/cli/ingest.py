@@ -13,7 +13,7 @@ from reprise.cli.options import JsonOption, ProjectOption, StoreOption
 def command(
     config: Annotated[Path, typer.Argument(help="A run's configuration (TOML); its [data] counts.", metavar="CONFIG")],
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Read and check everything, say what would be made, and keep nothing.")
+        bool, typer.Option("--dry-run", help="Read and check everything, say what would be made, and keep no snapshot.")
     ] = False,
     project: ProjectOption = Path(),
     store: StoreOption = None,

@@ -42,7 +42,7 @@ def command(
     from reprise.cli.options import passphrase_source
     from reprise.trust import keys
     from reprise.trust.held_keys import is_held
-    from reprise.trust.open_key import open_key
+    from reprise.trust.open_key import open_key, refuse_unknown_scheme
     from reprise.trust.passphrase import new_from_prompt
     from reprise_trainer.errors import UsageError
 
@@ -54,6 +54,8 @@ def command(
             raise UsageError(f"--encrypt and --change-passphrase are for a key in a file; {key} is held elsewhere")
         _show(open_key(key, old).public_key(), {"held": key}, as_json)
         return
+    if key is not None:
+        refuse_unknown_scheme(key)
     path = Path(key) if key else keys.home() / keys.KEY_FILE
     new = passphrase_source(new_passphrase_fd, new_passphrase_command, otherwise=new_from_prompt)
     if encrypt:

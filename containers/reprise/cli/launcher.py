@@ -7,8 +7,9 @@ from pathlib import Path
 from reprise.cli.options import EngineName, passphrase_source
 from reprise.store import Store
 from reprise.train import Launcher
+from reprise.trust.keys import home
 from reprise.trust.open_key import open_key
-from reprise.trust.policy_file import load_or_make_policy, load_policy
+from reprise.trust.policy_file import POLICY_FILE, load_or_make_policy, load_policy
 from reprise_trainer.identity.policy import Policy
 
 
@@ -21,19 +22,27 @@ def open_launcher(
     *,
     passphrase_fd: int | None = None,
     passphrase_command: str | None = None,
+    make_policy: bool = True,
 ) -> Launcher:
     """A store with your key, policy and engine.
 
-    Your own key and policy are made on first use; a policy that you name must exist, since one that appears out of a
-    misspelt name would trust only you. A passphrase comes from a descriptor, a command, or the terminal.
+    Your own key is made on first use; so is your own policy, where `make_policy` allows it. A policy that you name must
+    exist, since one that appears out of a misspelt name would trust only you. A passphrase comes from a descriptor, a
+    command, or the terminal.
+
+    Args:
+        make_policy: for commands that run only what was built and signed here. A host that runs others' images must be
+            told whom to trust.
 
     Raises:
-        NotFoundError: the policy that was named does not exist.
+        NotFoundError: the policy, or the key that was named, does not exist.
         InputError: a file is not what it should be, or the passphrase is wrong.
     """
+    rules = None
+    if policy is not None or not make_policy:
+        rules = load_policy(policy or home() / POLICY_FILE)  # what is wrong with it is said before a key is made
     signing_key = open_key(key, passphrase_source(passphrase_fd, passphrase_command))
-    rules = load_policy(policy) if policy else load_or_make_policy(signing_key.public_key())
-    return Launcher(store, signing_key, rules, engine, gpus)
+    return Launcher(store, signing_key, rules or load_or_make_policy(signing_key.public_key()), engine, gpus)
 
 
 def witness_note(policy: Policy, run: Path) -> str:

@@ -52,6 +52,8 @@ def command(
 
     if check and (update or dry_run or accept_md5):
         raise UsageError("--check solves nothing: leave --update, --dry-run and --accept-md5 out")
+    if export and (check or update or dry_run or accept_md5):
+        raise UsageError("--export prints the lock that is there: leave --check, --update and the others out")
     where = Project.find(project)
     file = where.environment_file(environment)
     if export:

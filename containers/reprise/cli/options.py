@@ -120,19 +120,35 @@ ShardsFromOption = Annotated[
     ),
 ]
 ShardCacheOption = Annotated[
-    str, typer.Option("--shard-cache", help="With --shards-from: how much room shards may take here.", metavar="SIZE")
+    str | None,
+    typer.Option(
+        "--shard-cache", help="With --shards-from: how much room shards may take here; by default 4GB.", metavar="SIZE"
+    ),
 ]
+SHARD_CACHE = "4GB"
+
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 
 
-def shard_place(where: str | None, room: str, certificates: Path | None = None) -> ShardPlace | None:
+def refuse_fresh_start(fresh: bool, resume: Path | None) -> None:
+    """Raises UsageError for `--fresh` without the run that it is about."""
+    from reprise_trainer.errors import UsageError
+
+    if fresh and resume is None:
+        raise UsageError("--fresh is about a run that goes on", hint="Name its folder with --resume.")
+
+
+def shard_place(where: str | None, room: str | None, certificates: Path | None = None) -> ShardPlace | None:
     """Where shards come from, by the two options; None where all are brought first.
 
     Raises:
-        UsageError: `room` is no size.
+        UsageError: `room` is no size, or is given without `where`.
     """
     from reprise_trainer.errors import UsageError
 
+    if room is not None and where is None:
+        raise UsageError("--shard-cache is room for what --shards-from brings", hint="Say where from, too.")
+    room = room or SHARD_CACHE
     match = re.fullmatch(r"(\d{1,15})\s*([kMGT]?)(i?)B", room)
     if not match or (match[3] and not match[2]):
         raise UsageError(f"--shard-cache: {room!r} is not a size", hint="Write it as 500MB, 20GB or 16GiB.")

@@ -27,6 +27,7 @@ from reprise.cli.options import (
     ShardsFromOption,
     StoreOption,
     TensorBoardOption,
+    refuse_fresh_start,
     shard_place,
 )
 
@@ -49,7 +50,7 @@ def command(
     resume: ResumeOption = None,
     workers: RunWorkersOption = 1,
     shards_from: ShardsFromOption = None,
-    shard_cache: ShardCacheOption = "4GB",
+    shard_cache: ShardCacheOption = None,
     fresh: FreshOption = False,
     store: StoreOption = None,
     key: KeyOption = None,
@@ -84,6 +85,7 @@ def command(
     from reprise.trackers.choose import Trackers, tracked
     from reprise_trainer.config.overrides import parse_override
 
+    refuse_fresh_start(fresh, resume)
     overrides = [parse_override(text) for text in set_keys or ()]
     shards = shard_place(shards_from, shard_cache, certificates)
     # What is wrong with it, or with the engine, is said before anything is asked or made.
@@ -97,6 +99,7 @@ def command(
         gpus,
         passphrase_fd=passphrase_fd,
         passphrase_command=passphrase_command,
+        make_policy=False,
     )
     chosen = Trackers(tensorboard, mlflow, metrics_port)
     with progress(show) as shown, tracked(chosen, name, shown) as on_event:

@@ -34,8 +34,11 @@ def command(
     """
     from reprise.run_config import load_config
     from reprise.slurm import Job, job_script
+    from reprise_trainer.training.workers.group import own_shards
 
-    run = load_config(config).config.run
+    found = load_config(config).config
+    own_shards(0, workers, found.train.shards)  # rather now than after the wait in the queue
+    run = found.run
     train = [sys.executable, "-m", "reprise", "train", str(config.resolve()), "--resume", str(output.resolve())]
     options = ["--engine", engine, "--workers", str(workers)]
     job = Job(run.name, workers * run.threads, lead, tuple(sbatch or ()))

@@ -27,6 +27,7 @@ from reprise.cli.options import (
     ShardsFromOption,
     StoreOption,
     TensorBoardOption,
+    refuse_fresh_start,
     shard_place,
 )
 
@@ -42,7 +43,7 @@ def command(
     resume: ResumeOption = None,
     workers: RunWorkersOption = 1,
     shards_from: ShardsFromOption = None,
-    shard_cache: ShardCacheOption = "4GB",
+    shard_cache: ShardCacheOption = None,
     fresh: FreshOption = False,
     layout: Annotated[
         Path | None,
@@ -83,6 +84,7 @@ def command(
     from reprise.train import train
     from reprise_trainer.config.overrides import parse_override
 
+    refuse_fresh_start(fresh, resume)
     overrides = [parse_override(text) for text in set_keys or ()]
     shards = shard_place(shards_from, shard_cache)
     # What is wrong with it is said before a key or a store is made.
