@@ -49,8 +49,8 @@ class ArrivingImage:
         """The manifest is known and the config is in the store; the layers are asked for from now on."""
         document = json.loads(manifest)
         try:
-            layers = layers_of(document, json.loads(self._store.read(document["config"]["digest"])), "the image")
-        except (InputError, ValueError):
+            layers = layers_of(document, self._store.read(document["config"]["digest"]), "the image")
+        except InputError:
             return  # said when it is unpacked
         folder = make_unpacked_folder(self._store)
         missing = [each for each in layers if not (folder / folder_name(each)).is_dir()]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +10,11 @@ from typing import Any, Literal, Protocol
 
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
+from reprise.store.layout import MANIFEST_LIMIT
 from reprise.store.platforms import images_of
+from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import InputError
+from reprise_trainer.identity.strict_json import parse_json
 
 OnLine = Callable[[str], None]
 
@@ -19,6 +22,8 @@ GRACE_SECONDS = 10.0
 """How long a run may take to end after an interruption, before it is killed."""
 
 EngineName = Literal["namespaces", "docker", "podman"]
+
+_USER = re.compile(r"([0-9]{1,10})(?::([0-9]{1,10}))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,22 +35,34 @@ class ImageRef:
 
     def layers(self) -> tuple[Layer, ...]:
         """The image's layers, lowest first."""
-        return layers_of(self._manifest(), self._config_document(), f"image {self.digest}")
+        return layers_of(self._manifest(), self.config_bytes(), self._what)
 
     def config_bytes(self) -> bytes:
         """The image config as it is in the store."""
-        return self.store.read(self._manifest()["config"]["digest"])
+        config = _object(self._manifest()["config"], f"the config's descriptor of {self._what}")
+        return self.store.read(_digest(config.get("digest"), f"the config of {self._what}"))
 
     def process(self) -> Process:
-        """What the image runs (OCI image spec v1.1, config.md)."""
-        config = self._config_document().get("config", {})
-        user, _, group = str(config.get("User") or "0:0").partition(":")
+        """What the image runs (OCI image spec v1.1, config.md). Raises InputError where its config doesn't say it."""
+        config = _read_config(self.config_bytes(), self._what).get("config", {})
+        user = _USER.fullmatch(str(config.get("User") or "0:0"))
+        if not user:
+            raise InputError(
+                f"{self._what} runs as the user {str(config['User'])[:80]!r}; expected a number, or two as 0:0"
+            )
+        folder = config.get("WorkingDir") or "/"
+        if not isinstance(folder, str):
+            raise InputError(f"{self._what} has the working folder {str(folder)[:80]!r}; expected a path")
         return Process(
-            arguments=(*(config.get("Entrypoint") or ()), *(config.get("Cmd") or ())),
-            environment=tuple(config.get("Env") or ()),
-            user=(int(user), int(group or user)),
-            folder=config.get("WorkingDir") or "/",
+            arguments=(*_texts(config, "Entrypoint", self._what), *_texts(config, "Cmd", self._what)),
+            environment=_texts(config, "Env", self._what),
+            user=(int(user[1]), int(user[2] or user[1])),
+            folder=folder,
         )
+
+    @property
+    def _what(self) -> str:
+        return f"image {self.digest}"
 
     def _manifest(self) -> dict[str, Any]:
         """The manifest, where it is an image's. Raises InputError, with an index's images, where it is another's."""
@@ -58,10 +75,6 @@ class ImageRef:
             raise InputError(f"{self.digest} is not an image")
         return manifest
 
-    def _config_document(self) -> dict[str, Any]:
-        document: dict[str, Any] = json.loads(self.config_bytes())
-        return document
-
 
 @dataclass(frozen=True, slots=True)
 class Layer:
@@ -73,15 +86,68 @@ class Layer:
     diff_id: str
 
 
-def layers_of(manifest: dict[str, Any], config: dict[str, Any], what: str) -> tuple[Layer, ...]:
-    """An image's layers, lowest first, of its two documents; `what` names it where they don't fit (InputError)."""
-    diff_ids = config.get("rootfs", {}).get("diff_ids", [])
-    if len(diff_ids) != len(manifest["layers"]):
-        raise InputError(f"{what} has {len(manifest['layers'])} layers but {len(diff_ids)} diff_ids")
-    return tuple(
-        Layer(each["mediaType"], each["digest"], int(each["size"]), diff_id)
-        for each, diff_id in zip(manifest["layers"], diff_ids, strict=True)
+def layers_of(manifest: dict[str, Any], config: bytes, what: str) -> tuple[Layer, ...]:
+    """An image's layers, lowest first.
+
+    A diff_id names the folder that its layer is unpacked to: one that is no digest could name any folder of the host,
+    which the run would then see.
+
+    Args:
+        manifest: the image's manifest.
+        config: its config, as it is in the store.
+        what: names the image, for messages.
+
+    Raises:
+        InputError: the two don't fit together, or are not of the form that OCI image spec v1.1 gives them.
+    """
+    layers = _list(manifest["layers"], f"`layers` of {what}")
+    diff_ids = _list(_read_config(config, what).get("rootfs", {}).get("diff_ids", []), f"`diff_ids` of {what}")
+    if len(diff_ids) != len(layers):
+        raise InputError(f"{what} has {len(layers)} layers but {len(diff_ids)} diff_ids")
+    return tuple(_layer(layer, diff_id, what) for layer, diff_id in zip(layers, diff_ids, strict=True))
+
+
+def _layer(descriptor: object, diff_id: object, what: str) -> Layer:
+    layer = _object(descriptor, f"a layer of {what}")
+    kind, size = layer.get("mediaType"), layer.get("size")
+    if not isinstance(kind, str) or type(size) is not int or size < 0:
+        raise InputError(f"{what} has a layer without a media type or without its size: {str(layer)[:200]}")
+    return Layer(
+        kind, _digest(layer.get("digest"), f"a layer of {what}"), size, _digest(diff_id, f"a diff_id of {what}")
     )
+
+
+def _read_config(data: bytes, what: str) -> dict[str, Any]:
+    """A config, whose `config` and `rootfs` are objects where they are there."""
+    document = _object(parse_json(data, f"config of {what}", size_limit=MANIFEST_LIMIT), f"the config of {what}")
+    for name in ("config", "rootfs"):
+        _object(document.get(name, {}), f"`{name}` in the config of {what}")
+    return document
+
+
+def _object(value: object, what: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise InputError(f"{what} is {str(value)[:80]!r}; expected a JSON object")
+    return value
+
+
+def _list(value: object, what: str) -> list[object]:
+    if not isinstance(value, list):
+        raise InputError(f"{what} is {str(value)[:80]!r}; expected a list")
+    return value
+
+
+def _texts(config: dict[str, Any], name: str, what: str) -> tuple[str, ...]:
+    value = _list(config.get(name) or [], f"`{name}` in the config of {what}")
+    if not all(isinstance(each, str) and "\0" not in each for each in value):
+        raise InputError(f"`{name}` in the config of {what} is {str(value)[:80]!r}; expected texts without a null byte")
+    return tuple(map(str, value))
+
+
+def _digest(value: object, what: str) -> str:
+    if not isinstance(value, str) or not DIGEST_PATTERN.match(value):
+        raise InputError(f"{what} is {str(value)[:100]!r}; expected sha256: and 64 hex digits")
+    return value
 
 
 @dataclass(frozen=True, slots=True)
