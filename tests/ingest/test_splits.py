@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from reprise.ingest.rows import Reading, Rows
+from reprise.ingest.values import as_compared
 from reprise.ingest.write import Written, write_snapshot
 from reprise_trainer.config.data import FashionMnistSection
 from reprise_trainer.data.batches import open_columns
@@ -100,6 +101,49 @@ def test_a_record_may_be_a_duplicate_and_a_leak(tmp_path: Path) -> None:
     allowed = write(tmp_path / "a", splits, leakage="allow", duplicates="allow").snapshot
     assert {name: split.duplicates for name, split in allowed.splits.items()} == {"train": 0, "test": 1}
     assert allowed.leaks == 2
+
+
+def write_floats(folder: Path, numbers: dict[str, list[float]], **rules: object) -> Written:
+    section = FashionMnistSection.model_validate({"name": "numbers", "file": "x", "sha256": "0" * 64, **rules})
+    field = RecordField(name="value", dtype="float32", shape=(2,))
+    parts = {name: np.array([[1, each] for each in given], "<f4") for name, given in numbers.items()}
+    read = {name: [Rows(f"{name}.csv", range(len(each)), {"value": each.tobytes()})] for name, each in parts.items()}
+    return write_snapshot(folder, Reading((field,), read), section, [SOURCE])
+
+
+def test_negative_zero_equals_zero_and_is_stored_as_it_came(tmp_path: Path) -> None:
+    splits = {"train": [0.0, 1.0, -2.0], "test": [2.0, -0.0]}
+    with pytest.raises(InputError, match=re.escape("test: test.csv, row 1 equals train.csv, row 0 (train)")):
+        write_floats(tmp_path / "a", splits)
+    with pytest.raises(InputError, match=r"row 1 equals train.csv, row 0 "):
+        write_floats(tmp_path / "a", {"train": [-0.0, 0.0]})
+    assert write_floats(tmp_path / "a", splits, leakage="allow").snapshot.leaks == 1
+    stored = open_columns(open_snapshot(tmp_path / "a"), "test")["value"].take(np.arange(2))
+    assert np.signbit(stored[:, 1]).tolist() == [False, True]
+
+
+def test_a_zeros_sign_parts_no_equal_records_and_moves_no_other(tmp_path: Path) -> None:
+    numbers = [-0.0, *map(float, range(1, 40))]
+    written = write_floats(tmp_path / "a", {"train": numbers}, splits={"test": 10}, split_key="a")
+    # As before -0.0 equalled 0.0: a change of this constant is a change of snapshots that were right.
+    assert written.snapshot.root == "6bcb6597ecbf304bbd610cf36ffe8ea3d9b356d7ed9febf64c2d9ebab4b71f56"
+    for seed in range(20):  # whichever comes first: the two are never parted
+        folder = tmp_path / f"{seed}"
+        numbers = [*np.random.default_rng(seed).permutation([-0.0, 0.0, 0.0, *range(1, 8)])]
+        write_floats(folder, {"train": numbers}, splits={"test": 5}, split_key=str(seed), duplicates="allow")
+        zeros = []
+        for split in ("train", "test"):
+            count = open_snapshot(folder).snapshot.split(split).records
+            column = open_columns(open_snapshot(folder), split)["value"].take(np.arange(count))[:, 1]
+            zeros.append(int((column == 0).sum()))
+        assert sorted(zeros) == [0, 3]
+
+
+@given(st.lists(st.floats(width=32, allow_nan=False) | st.sampled_from([0.0, -0.0, -2.0, 1.0])))
+def test_equality_sees_the_values_with_every_zero_positive(numbers: list[float]) -> None:
+    given_values = np.array(numbers, "<f4")
+    field = RecordField(name="value", dtype="float32", shape=())
+    assert as_compared(field, given_values.tobytes()) == (given_values + np.float32(0)).tobytes()
 
 
 def test_a_snapshot_that_its_document_belies_is_never_left_behind(tmp_path: Path) -> None:

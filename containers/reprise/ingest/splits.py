@@ -64,7 +64,12 @@ def _count(value: int | float, records: int) -> int:
 
 def _by_hash(source: StagedSplit, counts: Mapping[str, int], key: str) -> list[Part]:
     digests = list(source.digests(range(source.records)))
-    order = sorted(range(source.records), key=lambda record: (_keyed(key, digests[record]), record))
+    # Stored bytes decide the place, or a -0.0 would move its record; of equal records, those with the lowest hash do.
+    places: dict[bytes, bytes] = {}
+    for digest, stored in zip(digests, source.stored_digests(), strict=True):
+        keyed = _keyed(key, stored)
+        places[digest] = min(keyed, places.get(digest, keyed))
+    order = sorted(range(source.records), key=lambda record: (places[digests[record]], record))
     parts, start = [], 0
     for name, count in counts.items():
         end = start + count

@@ -10,7 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from reprise.ingest.rows import BadRow, Rows, row_name
-from reprise.ingest.values import allowed_range, bad_records, value_range
+from reprise.ingest.values import allowed_range, as_compared, bad_records, value_range
 from reprise_trainer.data.snapshot import RecordField
 
 DIGEST_SIZE = 16
@@ -39,6 +39,7 @@ class StagedSplit:
         self._folder = folder
         self._limits = limits
         self._digests = bytearray()
+        self._stored: dict[int, bytes] = {}
         self._starts: list[int] = []
         self._origins: list[tuple[str, Sequence[int]]] = []
         # Two records are equal when their inputs are: a label that differs makes no other record of the same image.
@@ -69,9 +70,13 @@ class StagedSplit:
             return memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
 
     def digests(self, records: Iterable[int]) -> Iterator[bytes]:
-        """The digests of records' inputs."""
+        """The digests of records' inputs: equal ones are of equal records, where -0.0 equals 0.0."""
         found = bytes(self._digests)
         return (found[record * DIGEST_SIZE : (record + 1) * DIGEST_SIZE] for record in records)
+
+    def stored_digests(self) -> Iterator[bytes]:
+        """The digests of all records' inputs as they are stored, which tell -0.0 from 0.0."""
+        return (self._stored.get(record, digest) for record, digest in enumerate(self.digests(range(self.records))))
 
     def origin(self, record: int) -> str:
         """Where a record came from: `FILE, row NUMBER`."""
@@ -107,13 +112,24 @@ class StagedSplit:
         return Rows(rows.file, [rows.numbers[record] for record in kept], columns, rows.bad + named)
 
     def _digest(self, rows: Rows) -> None:
-        columns = [(memoryview(rows.columns[field.name]), *_steps(field)) for field in self._compared]
-        (data, step, length), *others = columns
-        for record in range(len(rows.numbers)):
+        count = len(rows.numbers)
+        stored = [rows.columns[field.name] for field in self._compared]
+        compared = [as_compared(field, data) for field, data in zip(self._compared, stored, strict=True)]
+        self._digests += b"".join(self._hashed(compared, count))
+        if compared != stored:
+            first = self.records - count
+            found = enumerate(zip(self._hashed(stored, count), self._hashed(compared, count), strict=True), first)
+            self._stored |= {record: own for record, (own, equal) in found if own != equal}
+
+    def _hashed(self, columns: Sequence[bytes], count: int) -> Iterator[bytes]:
+        """The digests of the first `count` records in columns of the fields that are compared."""
+        steps = [(memoryview(data), *_steps(field)) for field, data in zip(self._compared, columns, strict=True)]
+        (data, step, length), *others = steps
+        for record in range(count):
             digest = hashlib.blake2b(data[record * step : record * step + length], digest_size=DIGEST_SIZE)
             for other, other_step, other_length in others:
                 digest.update(other[record * other_step : record * other_step + other_length])
-            self._digests += digest.digest()
+            yield digest.digest()
 
 
 def _steps(field: RecordField) -> tuple[int, int]:

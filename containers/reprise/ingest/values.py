@@ -1,4 +1,4 @@
-"""Are the values of a field what they may be: finite, inside their range, one of their classes?"""
+"""Are the values of a field what they may be: finite, inside their range, one of their classes? Which are equal?"""
 
 from __future__ import annotations
 
@@ -10,6 +10,27 @@ from reprise_trainer.data.snapshot import RecordField
 
 _CODES: dict[str, Literal["B", "i", "q", "f"]] = {"uint8": "B", "int32": "i", "int64": "q", "float32": "f"}
 """Element type → `struct`'s code of it; hosts are little-endian, as images are."""
+
+
+_NEGATIVE_ZERO = b"\0\0\0\x80"
+_ALL_BUT_SIGN = bytes(0 if byte == 0x80 else 0xFF for byte in range(256))
+_KEPT = bytes([0x7F]) + b"\xff" * 255
+
+
+def as_compared(field: RecordField, data: bytes) -> bytes:
+    """A column's bytes as equality takes them: those that are stored, but -0.0 as 0.0. `data` holds no NaN."""
+    if field.dtype != "float32" or _NEGATIVE_ZERO not in data:
+        return data
+    # Each of a value's four bytes for all values at once, as one long number: a loop over the values takes several
+    # times as long, and zeros before a 1.0 bring nearly every one-hot column here.
+    *low, top = (data[place::4] for place in range(4))
+    differs = int.from_bytes(top.translate(_ALL_BUT_SIGN), "little")
+    for each in low:
+        differs |= int.from_bytes(each, "little")
+    kept = int.from_bytes(differs.to_bytes(len(top), "little").translate(_KEPT), "little")
+    made = bytearray(data)
+    made[3::4] = (int.from_bytes(top, "little") & kept).to_bytes(len(top), "little")
+    return bytes(made)
 
 
 def value_range(field: RecordField, data: bytes) -> tuple[float, float]:
