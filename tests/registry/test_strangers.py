@@ -15,7 +15,7 @@ from reprise.registry.reference import parse_reference
 from reprise.registry.referrers import fallback_tag
 from reprise.store import Store
 from reprise.store.index_entries import TAG
-from reprise_trainer.canonical import sha256_digest
+from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 
@@ -58,6 +58,30 @@ def test_a_broken_referrer_is_left_out_and_said(image: Any, registry: OciRegistr
     (said,) = report.skipped
     assert said.startswith(image.referrers["source"]) and "gave sha256:" in said
     assert set(fresh.listed()) == {image.digest, *image.referrers.values()} - {image.referrers["source"]}
+
+
+@pytest.mark.parametrize("more", [1, -1])
+@pytest.mark.parametrize("already", [False, True])
+def test_a_referrer_that_names_a_blob_with_another_size_is_left_out_alone(
+    image: Any, registry: OciRegistry, tmp_path: Path, more: int, already: bool
+) -> None:
+    push(image.store, image.digest, at(registry.host))
+    fresh = Store.open(tmp_path / "fresh")
+    if already:
+        pull(at(registry.host), fresh)
+    layer = image.store.manifest(image.digest)["layers"][1]
+    lock = image.store.manifest(image.referrers["lock"])
+    said = []
+    for own in (layer, lock["layers"][0], lock["config"]):  # the image's, and what other referrers hold
+        wrong = {**own, "size": own["size"] + more}
+        document = canonical_json({**lock, "artifactType": "application/vnd.test.v1", "layers": [wrong]})
+        registry.manifests["team/small", sha256_digest(document)] = (document, MANIFEST_TYPE)
+        said.append(sha256_digest(document))
+    report = pull(at(registry.host), fresh)
+    assert sorted(each.partition(": ")[0] for each in report.skipped) == sorted(said)
+    assert all("bytes" in each for each in report.skipped)
+    assert set(fresh.listed()) == {image.digest, *image.referrers.values()}
+    fresh.check(layer["digest"])
 
 
 @pytest.mark.parametrize("change", [b"other bytes", b""])

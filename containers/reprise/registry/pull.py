@@ -34,6 +34,9 @@ MANIFESTS_LIMIT = 2000
 
 _EVENT_SECONDS = 0.1
 
+_Claim = tuple[str, int]
+"""A blob's digest, and the size that a manifest names it with: anybody may attach a manifest that names another one."""
+
 
 @dataclass(slots=True)
 class PullReport:
@@ -148,7 +151,7 @@ def bring(
         arrival.begin(root.data)
     failures = bring_blobs(origin, store, manifests.values(), needed, report, on_event, arrival)
     for digest, manifest in manifests.items():
-        if lost := next((failures[blob.digest] for blob in manifest.blobs if blob.digest in failures), None):
+        if lost := next((failures[_claim(blob)] for blob in manifest.blobs if _claim(blob) in failures), None):
             report.skipped.append(f"{digest}: {lost}")
             continue
         notes = {
@@ -212,38 +215,36 @@ def bring_blobs(
     report: PullReport,
     on_event: OnEvent,
     arrival: Arrival = NOBODY,
-) -> dict[str, str]:
+) -> dict[_Claim, str]:
     """Download the blobs of `manifests` that the store lacks; errors are raised for those of the `needed` manifests.
 
-    Returns why a blob of another one did not come in, by its digest; `report` is told what was here and what came.
+    Returns why what another one claims of a blob is not so, or it did not come in; `report` is told what was here and
+    what came.
     """
-    wanted: dict[str, tuple[Descriptor, bool]] = {}
-    for manifest in manifests:
-        for blob in manifest.blobs:
-            is_needed = manifest.digest in needed or wanted.get(blob.digest, (blob, False))[1]
-            wanted[blob.digest] = (blob, is_needed)
-    here = [digest for digest in wanted if store.has(digest)]
+    wanted = _wanted(manifests, needed)
+    here = dict.fromkeys(blob.digest for blob, _ in wanted if store.has(blob.digest))
     report.present = [digest for digest in here if digest not in report.fetched]
-    missing = [each for digest, each in wanted.items() if not store.has(digest)]
-    missing.sort(key=lambda each: each[0].size, reverse=True)
     for digest in here:
         arrival.whole(digest)
-    failures: dict[str, str] = {}
+    failures: dict[_Claim, str] = {}
     cancelled, speaking = threading.Event(), threading.Lock()
 
     def one(blob: Descriptor, is_needed: bool) -> int:
         try:
+            if blob.digest in here:
+                _require_size(store, blob)
+                return 0
             size = bring_blob(origin, blob, store, cancelled, _teller(blob, on_event, speaking), arrival.whole)
             report.fetched.append(blob.digest)
             return size
         except (DoesNotHoldError, InputError, NotFoundError) as error:
             if is_needed:
                 raise
-            failures[blob.digest] = error.message
+            failures[_claim(blob)] = error.message
             return 0
 
     with ThreadPoolExecutor(DOWNLOADS, thread_name_prefix="pull") as pool:
-        futures = [pool.submit(one, *each) for each in missing]
+        futures = [pool.submit(one, *each) for each in wanted]
         try:
             report.bytes += sum(future.result() for future in futures)
         except BaseException:
@@ -251,6 +252,31 @@ def bring_blobs(
             pool.shutdown(wait=False, cancel_futures=True)
             raise
     return failures
+
+
+def _claim(blob: Descriptor) -> _Claim:
+    return blob.digest, blob.size
+
+
+def _wanted(manifests: Iterable[ReadManifest], needed: set[str]) -> list[tuple[Descriptor, bool]]:
+    """Each claim that manifests make of a blob, and whether a needed one makes it: those first, largest first."""
+    wanted: dict[_Claim, tuple[Descriptor, bool]] = {}
+    for manifest in manifests:
+        for blob in manifest.blobs:
+            _, is_needed = wanted.get(_claim(blob), (blob, False))
+            wanted[_claim(blob)] = blob, is_needed or manifest.digest in needed
+    return sorted(wanted.values(), key=lambda each: (each[1], each[0].size), reverse=True)
+
+
+def _require_size(store: Store, blob: Descriptor) -> None:
+    """Raises DoesNotHoldError where the store has a blob with another size than a manifest claims."""
+    path = store.path(blob.digest)
+    size = path.stat().st_size
+    if size != blob.size:
+        raise DoesNotHoldError(
+            f"{blob.digest} has {size} bytes in the store {store.root}, and a manifest says {blob.size}",
+            hint=f"If it is the store's file that is damaged, delete {path} and run the command again.",
+        )
 
 
 def bring_blob(
@@ -278,6 +304,7 @@ def bring_blob(
     with partial_file(store.partial(blob.digest)) as partial:
         if store.has(blob.digest):  # another process was faster
             partial.path.unlink(missing_ok=True)  # nothing will be added to it
+            _require_size(store, blob)
             on_whole(blob.digest)
             return 0
         before = partial.size
