@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,8 @@ def load_config(path: Path, overrides: Sequence[Override] = (), store: Store | N
 
     Overrides change the file's text and leave its comments and order, since a run records the text that was effective.
     Digests of code and checkpoint are written there too, so that whatever names the configuration names those.
+    Values of this process's secret variables are refused here, where a configuration comes from its writer: what a
+    record holds is read elsewhere, and whether it is read must not depend on who reads it.
 
     Args:
         path: the configuration's file.
@@ -51,7 +54,7 @@ def load_config(path: Path, overrides: Sequence[Override] = (), store: Store | N
     except OSError as error:
         raise NotFoundError(f"cannot read the configuration {path}: {error.strerror}") from error
     where, changes = str(path), list(overrides)
-    config, code = read_config(data, where=where, overrides=changes), None
+    config, code = read_config(data, where=where, overrides=changes, environment=os.environ), None
     if config.code is not None:
         code, pins = _archived(config.code, path.parent, f"{where}: code", "code")
         changes += pins
@@ -65,7 +68,7 @@ def load_config(path: Path, overrides: Sequence[Override] = (), store: Store | N
         document = tomlkit.parse(data.decode())
         apply_overrides(document, changes)
         data = tomlkit.dumps(document).encode()
-        config = read_config(data, where=where)
+        config = read_config(data, where=where, environment=os.environ)
     return LoadedConfig(data, config, code, start)
 
 

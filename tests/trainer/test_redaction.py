@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import io
+import json
 import subprocess
 import sys
 import traceback
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.trainer.conftest import CONFIG, environment
 
+from reprise.cli.progress import progress
+from reprise.run_config import load_config
+from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
+from reprise_trainer.ending import ended
 from reprise_trainer.errors import InputError
 from reprise_trainer.redaction import find_secret, redact
 from reprise_trainer.reporting.events import Events
@@ -50,12 +56,62 @@ def test_a_known_form_is_replaced_by_its_name(name: str) -> None:
         "sha256:" + "0a" * 32,
         "step 3/10 loss 2.3",
         "https://host:5000/v2/a@sha256:" + "1" * 64,
+        "https://host:5000/v2/a@sha256:" + "1" * 64 + ", and mail to somebody@example.org",
+        "git+https://host:8443/team/x.git@v1.2?a=b@c",
+        "http://[::1]:8080/a@b",
+        "http://127.0.0.1:9090/metrics of a run@home",
+        "oci://registry/name:tag@sha256:" + "1" * 64,
+        "ssh://git@host:22/path@v1",
+        "https://host/a:b@c",
+        "file:///data/a:b@c",
         "sk-learn",
         "pkg:deb/debian/a@1",
+        "authorization, token by token",
+        "{'Authorization': None}",
     ],
 )
 def test_ordinary_text_is_left_alone(text: str) -> None:
     assert redact(text, {}) == text and find_secret(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        ("redis://:s3cretpw@cache:6379/0", "redis://[…]@cache:6379/0"),
+        ("postgresql+psycopg2://user:p/s3cretpw@host/db", "postgresql+psycopg2://[…]@host/db"),
+        ("https://alice:p@ss/s3cretpw@host", "https://[…]@host"),
+        ('"https://a:s3cretpw@host","b@c"', '"https://[…]@host","b@c"'),
+        ("https://a:s3cretpw@host,https://b:s3cretpw@host", "https://[…]@host,https://[…]@host"),
+        ("https://alice:1234s3cretpw@host:1234/a", "https://[…]@host:1234/a"),
+    ],
+)
+def test_a_password_in_a_url_is_found_wherever_it_ends(text: str, left: str) -> None:
+    assert redact(text, {}) == left.replace("[…]", "[redacted: password in a URL]")
+    assert find_secret(text) is not None
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("Authorization: Bearer […]", "authorization:Bearer […]", "Proxy-Authorization: Basic […]"),
+        *('{"Authorization": "Bearer […]"}', '{"Authorization":"token […]"}', r"{\"Authorization\": \"Bearer […]\"}"),
+        *("{'Authorization': 'Bearer […]'}", "(b'Authorization', b'Bearer […]')", 'Authorization = "Bearer […]"'),
+    ],
+)
+def test_what_a_header_says_is_found_in_every_spelling(text: str) -> None:
+    scheme = next(each for each in ("Bearer", "Basic", "token") if each in text)
+    mask = "[redacted: authorization header]"
+    assert redact(text.replace("[…]", "abc.s3cret=="), {}) == text.replace(f"{scheme} […]", mask)
+
+
+@pytest.mark.parametrize("name", ["DB_PASS", "db_pwd", "DB_PASSWORD", "HF_TOKEN", "AWS_SECRET_ACCESS_KEY"])
+def test_a_variable_is_named_like_a_secret(name: str) -> None:
+    assert redact("as hunter22 said", {name: "hunter22"}) == f"as [redacted: value of {name}] said"
+
+
+@pytest.mark.parametrize("name", ["PWD", "OLDPWD", "GIT_ASKPASS", "COMPASS", "PASSED", "HOME"])
+def test_a_variable_that_holds_a_place_is_none(name: str) -> None:
+    assert redact("in /home/somebody", {name: "/home/somebody"}) == "in /home/somebody"
 
 
 @given(value=st.text(min_size=6, max_size=30), before=st.text(max_size=20))
@@ -74,6 +130,77 @@ def test_events_carry_no_secret() -> None:
     stream = io.StringIO()
     Events("json", stream).emit({"event": "failed", "message": f"cannot read {SECRETS['password in a URL']}"})
     assert "pa55word" not in stream.getvalue()
+
+
+AWKWARD = 'p"ss\\wörd-99'
+"""A value that JSON and Python write otherwise than it is."""
+
+
+@pytest.fixture
+def awkward(monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.setenv("DB_PASSWORD", AWKWARD)
+    return "[redacted: value of DB_PASSWORD]"
+
+
+def test_a_document_is_redacted_before_it_is_json(awkward: str) -> None:
+    event = {"event": "failed", AWKWARD: [f"cannot log in with {AWKWARD}", {"step": 3, "right": None}], "rate": 0.5}
+    stream = io.StringIO()
+    Events("json", stream).emit(event)
+    said = [f"cannot log in with {awkward}", {"step": 3, "right": None}]
+    assert json.loads(stream.getvalue()) == {"event": "failed", awkward: said, "rate": 0.5}
+
+
+def test_an_event_in_words_has_no_secret_either(awkward: str) -> None:
+    stream = io.StringIO()
+    Events("text", stream).emit({"event": "own", "message": AWKWARD})
+    Events("text", stream).emit({"event": "checked", "message": f"as {AWKWARD!r} and {AWKWARD}"})
+    first, second = stream.getvalue().splitlines()
+    assert json.loads(first) == {"event": "own", "message": awkward} and second == f"as '{awkward}' and {awkward}"
+
+
+def test_the_launchers_events_and_errors_as_json_have_no_secret(
+    awkward: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress("json") as on_event:
+        on_event({"event": "phase", "name": AWKWARD})
+    assert json.loads(capsys.readouterr().err) == {"event": "phase", "name": awkward}
+
+    def command() -> int:
+        raise InputError(f"cannot use {AWKWARD}")
+
+    assert ended(command, as_json=True) == InputError.exit_code
+    assert json.loads(capsys.readouterr().out)["error"]["message"] == f"cannot use {awkward}"
+
+
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ('reason = "hunter22-secret"', "line"),
+        ("# hunter22-secret", "line"),
+        (r'reason = "hunter\u00322-secret"', "random_streams.reason"),
+    ],
+)
+def test_a_configuration_with_its_writers_secret_is_refused(
+    text: str, place: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG + f"\n[random_streams]\n{text}\n")
+    read_config(path.read_bytes(), where="a record")  # whoever reads a record has other secrets
+    assert load_config(path).data == path.read_bytes()
+    monkeypatch.setenv("DB_PASSWORD", "hunter22-secret")
+    with pytest.raises(InputError, match="holds the value of the environment variable DB_PASSWORD") as caught:
+        load_config(path)
+    assert f"run.toml: {place}" in str(caught.value) and "hunter" not in str(caught.value)
+
+
+def test_a_secret_that_an_option_sets_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "run.toml"
+    path.write_text(CONFIG)
+    monkeypatch.setenv("DB_PASSWORD", "hunter22-secret")
+    with pytest.raises(InputError, match=r"random_streams\.order holds the value"):
+        load_config(path, [Override("random_streams.order", "hunter22-secret")])
+    with pytest.raises(InputError, match=r"random_streams\.order holds what looks like a password in a URL"):
+        load_config(path, [Override("random_streams.order", "redis://:s3cretpw@cache")])
 
 
 def test_a_configuration_with_a_secret_is_refused_without_showing_it() -> None:

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Callable
 
 from reprise_trainer.errors import RepriseError, StorageError
-from reprise_trainer.redaction import redact
+from reprise_trainer.redaction import redact, redact_document
 
 INTERRUPTED = 130
 """128 + SIGINT, as shells say it."""
@@ -69,7 +69,7 @@ def _failed(error: RepriseError, as_json: bool) -> int:
     if as_json:
         document = {"message": error.message, "hint": error.hint, "exit_code": error.exit_code}
         with contextlib.suppress(OSError):  # standard error says it, too
-            print(redact(json.dumps({"error": document}, ensure_ascii=False)), flush=True)
+            print(json.dumps(redact_document({"error": document}), ensure_ascii=False), flush=True)
     print(redact(f"error: {error}"), file=sys.stderr)
     return error.exit_code
 

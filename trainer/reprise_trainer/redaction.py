@@ -1,8 +1,9 @@
 """Secrets kept out of what is written: logs, events, records, tracebacks. Standard library alone; both sides use it.
 
 Two ways to know one: by its form (tokens that their issuers gave a prefix so that they can be found, private keys,
-passwords inside URLs), and by its environment variable's name. Forms are those that the issuers document. Plain hex is
-never taken for a secret, since digests are hex.
+logins in URLs), and by its environment variable's name. Forms are those that the issuers document. Plain hex is never
+taken for a secret, since digests are hex. A document is redacted before it becomes JSON, which spells a quote or an
+umlaut of a secret in its own way.
 """
 
 from __future__ import annotations
@@ -11,13 +12,28 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
 
 REPLACEMENT = "[redacted: {name}]"
 
 SHORTEST = 6
 """Characters. A shorter value of a secret's variable is left alone: it would be found all over ordinary text."""
 
-_NAMES = re.compile(r"token|secret|passw(or)?d|passphrase|api_?key|access_?key|private_?key|credential", re.IGNORECASE)
+_NAMES = re.compile(
+    r"token|secret|passw(or)?d|passphrase|_pass$|_pwd$|api_?key|access_?key|private_?key|credential", re.IGNORECASE
+)
+"""Not PWD, OLDPWD and GIT_ASKPASS, which hold places."""
+
+_LOGIN = r"(?<=://)[^\s/@:\[]*:(?:(?!\d{1,5}[/?#])(?:(?!://)[^\s\"<>])+|[^\s/@]+)(?=@)"
+"""User and password of a URL. The user may be empty, and the password hold unescaped what should be escaped in it:
+so it reaches to the last @ of the word. Digits before a slash are a port, and an @ behind that is the path's."""
+
+_CREDENTIALS = (
+    r"(?P<header>(?i:\bauthorization(?:(?:\\?['\"])?\s*[:=]\s*|\\?['\"]\s*,\s*)(?:b?\\?['\"])?))"
+    r"(?i:basic|bearer|token) +[^\s'\"\\]+"
+)
+"""What follows a header's name, which stays: of HTTP's own text, JSON, TOML, or Python's mappings and pairs."""
 
 _FORMS = {
     "private key": r"-----BEGIN (?:[A-Z ]+ )?PRIVATE KEY-----.*?(?:-----END (?:[A-Z ]+ )?PRIVATE KEY-----|\Z)",
@@ -30,8 +46,8 @@ _FORMS = {
     "Google API key": r"\bAIza[0-9A-Za-z_-]{35}(?![0-9A-Za-z_-])",
     "package index token": r"\b(?:pypi-[0-9A-Za-z_-]{50,}|npm_[0-9A-Za-z]{36})\b",
     "JSON web token": r"\beyJ[0-9A-Za-z_-]{8,}\.eyJ[0-9A-Za-z_-]{8,}\.[0-9A-Za-z_-]*",
-    "password in a URL": r"(?<=://)[^\s/@:]+:[^\s/@]+(?=@)",
-    "authorization header": r"(?i:(?<=\bauthorization: )(?:basic|bearer|token) +[^\s'\"]+)",
+    "password in a URL": _LOGIN,
+    "authorization header": _CREDENTIALS,
 }
 _PATTERN = re.compile("|".join(f"(?P<f{number}>{form})" for number, form in enumerate(_FORMS.values())), re.DOTALL)
 _FORM_NAMES = tuple(_FORMS)
@@ -39,9 +55,9 @@ _FORM_NAMES = tuple(_FORMS)
 
 @dataclass(frozen=True, slots=True)
 class Secret:
-    """A secret found in a text: what kind it is, and on which line it starts, counted from 1. Never its value."""
+    """A secret found in a text: what it is in words, and on which line it starts, counted from 1. Never its value."""
 
-    name: str
+    what: str
     line: int
 
 
@@ -53,14 +69,51 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
         environment: whose values of variables named like secrets count too.
     """
     for name, value in _secret_variables(environment):
-        text = text.replace(value, REPLACEMENT.format(name=f"value of {name}"))
-    return _PATTERN.sub(lambda match: REPLACEMENT.format(name=_form(match)), text)
+        for spelling in dict.fromkeys((value, repr(value)[1:-1])):  # messages and tracebacks show values by repr
+            text = text.replace(spelling, REPLACEMENT.format(name=f"value of {name}"))
+    return _PATTERN.sub(lambda match: (match["header"] or "") + REPLACEMENT.format(name=_form(match)), text)
 
 
-def find_secret(text: str) -> Secret | None:
-    """The first thing in `text` that has a secret's form; None where there is none."""
-    match = _PATTERN.search(text)
-    return None if match is None else Secret(_form(match), text.count("\n", 0, match.start()) + 1)
+def redact_document(document: Any, environment: Mapping[str, str] = os.environ) -> Any:
+    """`document`, made of what JSON has, with every secret in its texts replaced; keys are texts too.
+
+    Args:
+        document: anything that is about to be written as JSON.
+        environment: as for `redact`.
+    """
+    match document:
+        case str():
+            return redact(document, environment)
+        case Mapping():
+            return {
+                redact_document(key, environment): redact_document(value, environment)
+                for key, value in document.items()
+            }
+        case list() | tuple():
+            return [redact_document(each, environment) for each in document]
+        case _:
+            return document
+
+
+def find_secret(text: str, environment: Mapping[str, str] = MappingProxyType({})) -> Secret | None:
+    """The first thing in `text` that has a secret's form, or is the value of a variable that is named like one; None
+    where there is none.
+
+    Args:
+        text: anything that is about to be kept.
+        environment: whose variables count; by default none.
+    """
+    found = [
+        (text.index(value), f"the value of the environment variable {name}")
+        for name, value in _secret_variables(environment)
+        if value in text
+    ]
+    if match := _PATTERN.search(text):
+        found.append((match.start(), f"what looks like a {_form(match)}"))
+    if not found:
+        return None
+    place, what = min(found, key=lambda each: each[0])
+    return Secret(what, text.count("\n", 0, place) + 1)
 
 
 def _secret_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from reprise.events import Event, OnEvent, ignore
-from reprise_trainer.redaction import redact
+from reprise_trainer.redaction import redact, redact_document
 from reprise_trainer.reporting.events import text
 
 
@@ -94,7 +94,7 @@ class _Pace:
 
 
 def _json_line(event: Event) -> None:
-    print(redact(json.dumps(dict(event), ensure_ascii=False)), file=sys.stderr, flush=True)
+    print(json.dumps(redact_document(event), ensure_ascii=False), file=sys.stderr, flush=True)
 
 
 _WORK = {

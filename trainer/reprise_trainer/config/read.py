@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import difflib
 import tomllib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
 from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, Field, ValidationError, model_validator
@@ -23,7 +24,7 @@ from reprise_trainer.config.start import StartSection
 from reprise_trainer.config.train import TrainSection
 from reprise_trainer.config.validation import ValidationSection
 from reprise_trainer.errors import InputError
-from reprise_trainer.redaction import find_secret
+from reprise_trainer.redaction import Secret, find_secret
 
 SIZE_LIMIT = 1 << 20
 """Bytes. A configuration is written by a person; one of more than a mebibyte is a mistake."""
@@ -69,13 +70,20 @@ class RunConfig(Section):
         return self
 
 
-def read_config(data: bytes, *, where: str, overrides: Iterable[Override] = ()) -> RunConfig:
+def read_config(
+    data: bytes,
+    *,
+    where: str,
+    overrides: Iterable[Override] = (),
+    environment: Mapping[str, str] = MappingProxyType({}),
+) -> RunConfig:
     """The configuration in TOML bytes.
 
     Args:
         data: UTF-8 TOML.
         where: the file's name, for messages.
         overrides: values that stand before the file's.
+        environment: of whoever wrote the configuration; the values of its variables named like secrets are looked for.
 
     Raises:
         InputError: too large, a secret in it, not TOML, or content that doesn't fit: each problem with its key; unknown
@@ -83,21 +91,41 @@ def read_config(data: bytes, *, where: str, overrides: Iterable[Override] = ()) 
     """
     if len(data) > SIZE_LIMIT:
         raise InputError(f"{where}: {len(data)} bytes are more than a configuration may have ({SIZE_LIMIT})")
-    if secret := find_secret(data.decode(errors="replace")):
-        raise InputError(
-            f"{where}: line {secret.line} holds what looks like a {secret.name}; a run record would publish it",
-            hint="Keep secrets in files of their own; a configuration names none.",
-        )
+    if secret := find_secret(data.decode(errors="replace"), environment):
+        raise _published(f"{where}: line {secret.line}", secret)
     try:
         document = tomllib.loads(data.decode())
     except (ValueError, RecursionError) as error:  # TOMLDecodeError and UnicodeDecodeError are ValueErrors
         raise InputError(f"{where}: not a TOML file: {error}") from error
     apply_overrides(document, overrides)
+    for key, text in _texts(document):  # again: an escape or an override is not in the text
+        if secret := find_secret(text, environment):
+            raise _published(f"{where}: {key}", secret)
     try:
         return RunConfig.model_validate(document)
     except ValidationError as error:
         problems = [_problem(each) for each in error.errors(include_url=False, include_context=True)]
         raise InputError(f"{where}: " + "; ".join(problems)) from error
+
+
+def _published(place: str, secret: Secret) -> InputError:
+    return InputError(
+        f"{place} holds {secret.what}; a run record would publish it",
+        hint="Keep secrets in files of their own; a configuration names none.",
+    )
+
+
+def _texts(value: object, place: str = "") -> Iterator[tuple[str, str]]:
+    """The dotted key of each text in a document, and the text."""
+    match value:
+        case str():
+            yield place, value
+        case dict():
+            for key, each in value.items():
+                yield from _texts(each, f"{place}.{key}" if place else key)
+        case list():
+            for each in value:
+                yield from _texts(each, place)
 
 
 def _problem(error: ErrorDetails) -> str:

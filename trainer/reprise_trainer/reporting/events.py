@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, TextIO
 
 from reprise_trainer.errors import StorageError
-from reprise_trainer.redaction import redact
+from reprise_trainer.redaction import redact, redact_document
 
 _STEP_INTERVAL = {"json": 0.1, "text": 2.0}
 """Seconds between two step events at least; the last step's is always shown."""
@@ -49,10 +49,10 @@ class Events:
             self._last_step = now
         if self._form == "text" and event["event"] in _ON_STDERR:
             return
-        line = json.dumps(event) if self._form == "json" else text(event)
+        line = json.dumps(redact_document(event)) if self._form == "json" else redact(text(event))
         try:
             with self._lock:
-                self._stream.write(redact(line) + "\n")
+                self._stream.write(line + "\n")
                 self._stream.flush()
         except OSError as error:
             raise StorageError(f"standard output: cannot write: {error.strerror}") from error
@@ -78,4 +78,4 @@ def text(event: Mapping[str, Any]) -> str:
         case {"event": "finished", "ledger": ledger, "state": state}:
             return f"finished: ledger {ledger}, state {state}"
         case _:
-            return json.dumps(dict(event))
+            return json.dumps(redact_document(event))
