@@ -5,6 +5,8 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
+import os
+import re
 import struct
 import subprocess
 import sys
@@ -101,6 +103,18 @@ def test_arrays_that_do_not_fit_are_refused(
         ingest(ARRAYS)
 
 
+@pytest.mark.parametrize("form", ["npy", "idx"])
+def test_an_array_of_records_without_a_value_is_refused(folder: Path, ingest: Ingest, form: str) -> None:
+    npy(folder / "labels", LABELS)
+    empty = np.zeros((6, 0), np.uint8)
+    if form == "npy":
+        npy(folder / "images", empty)
+    else:
+        (folder / "images").write_bytes(idx(empty, 0x800))
+    with pytest.raises(InputError, match=r"images: a record of field image has shape \(0,\), expected no extent of 0"):
+        ingest(ARRAYS)
+
+
 def test_a_pickled_array_is_never_loaded(folder: Path, ingest: Ingest) -> None:
     npy(folder / "images", np.array([{}, {}], object))
     npy(folder / "labels", LABELS)
@@ -169,6 +183,14 @@ def test_a_folders_digest_is_that_of_the_documented_command(folder: Path) -> Non
     command = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum"
     listed = subprocess.run(["sh", "-c", command], cwd=folder / "pictures", check=True, capture_output=True).stdout
     assert listed == folder_list(folder / "pictures")
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"two\nlines.png", b"back\\slash.png"])
+def test_a_file_name_that_no_list_can_hold_is_refused(folder: Path, name: bytes) -> None:
+    save_pictures(folder)
+    (folder / "pictures" / "cat" / os.fsdecode(name)).write_bytes(b"x")
+    with pytest.raises(InputError, match=re.escape(f"the file name {b'cat/' + name!r} has")):
+        folder_list(folder / "pictures")
 
 
 def test_a_snapshot_in_the_store_is_a_source_of_its_own(folder: Path, ingest: Ingest, store: Store) -> None:

@@ -239,6 +239,16 @@ def test_a_value_that_its_type_cannot_hold_is_bad(
         ingest(table)
 
 
+@pytest.mark.parametrize(("kind", "file"), [("csv", "rows.csv"), ("json-lines", "rows.jsonl")])
+def test_a_damaged_gzip_file_is_refused(folder: Path, ingest: Ingest, kind: str, file: str) -> None:
+    write_all(folder, ROWS)
+    packed = bytearray(gzip.compress((folder / "rows.csv").read_bytes()))
+    packed[10] = 0xFF  # the first block's type: there is none of that number
+    (folder / file).write_bytes(packed)
+    with pytest.raises(InputError, match=rf"{file}, after row 0: not .* in UTF-8: .*invalid block type"):
+        ingest(data(kind, file))
+
+
 def test_a_file_that_changed_is_refused(folder: Path, ingest: Ingest) -> None:
     write_csv(folder / "rows.csv", ROWS)
     text = data("csv", "rows.csv").replace("@rows.csv", f'file = "rows.csv"\nsha256 = "{"0" * 64}"')

@@ -83,6 +83,8 @@ def _field(name: str, array: _Array, rule: FieldRule | None) -> RecordField:
         raise InputError(f"{array.file}: field {name} is {array.dtype}, the configuration says {rule.dtype}")
     if rule and rule.shape is not None and tuple(rule.shape) != array.shape:
         raise InputError(f"{array.file}: field {name} has shape {array.shape}, the configuration says {rule.shape}")
+    if 0 in array.shape:
+        raise InputError(f"{array.file}: a record of field {name} has shape {array.shape}, expected no extent of 0")
     if classes and (array.dtype == "float32" or array.shape):
         raise InputError(f"{array.file}: field {name} has classes, but is {array.dtype} of shape {array.shape}")
     return RecordField(name=name, dtype=array.dtype, shape=array.shape, classes=classes)

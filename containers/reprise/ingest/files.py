@@ -83,9 +83,19 @@ def folder_list(folder: Path) -> bytes:
     `find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum`
     """
     paths = sorted((os.fsencode(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
-    if bad := [name for name, _ in paths if b"\n" in name or b"\\" in name]:
-        raise InputError(f"{folder}: the file name {bad[0]!r} has a line feed or a backslash")
+    if bad := [name for name, _ in paths if not _can_be_listed(name)]:
+        raise InputError(
+            f"{folder}: the file name {bad[0]!r} has a line feed or a backslash, or is not in UTF-8",
+            hint="Give the file another name; the folder's sha256 is another one then.",
+        )
     return b"".join(file_sha256(path).encode() + b"  ./" + name + b"\n" for name, path in paths)
+
+
+def _can_be_listed(name: bytes) -> bool:
+    try:
+        return not set("\n\\") & set(name.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def code_artifact(code: CodeSection) -> Artifact:

@@ -6,6 +6,7 @@ import csv
 import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterator
 from typing import Any, BinaryIO, NoReturn, cast
 
@@ -31,7 +32,7 @@ def csv_rows(file: SourceFile) -> Iterator[TableRow]:
                     yield reader.line_num, f"{len(cells)} cells, the header has {len(header)}"
                 else:
                     yield reader.line_num, dict(zip(header, cells, strict=True))
-        except (csv.Error, UnicodeDecodeError, EOFError, OSError) as error:
+        except (csv.Error, UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
             raise InputError(f"{file.name}, after row {reader.line_num}: not CSV in UTF-8: {error}") from error
 
 
@@ -42,7 +43,7 @@ def json_rows(file: SourceFile) -> Iterator[TableRow]:
         try:
             for number, line in enumerate(text, start=1):
                 yield number, _parsed(line)
-        except (UnicodeDecodeError, EOFError, OSError) as error:
+        except (UnicodeDecodeError, EOFError, OSError, zlib.error) as error:
             raise InputError(f"{file.name}, after row {number}: not text in UTF-8: {error}") from error
 
 
