@@ -45,7 +45,7 @@ def make_plan(config: RunConfig, source: OpenSnapshot) -> Plan:
 
     Raises:
         RefusedError: the snapshot was made from another artifact than the configuration names.
-        InputError: the snapshot lacks a split or a field.
+        InputError: the snapshot lacks a split or a field, or has one that the model does not take.
     """
     _require_provenance(config.data, source)
     steps = config.train.total_steps(source.snapshot.split(TRAIN_SPLIT).records)
@@ -132,11 +132,28 @@ def _model(config: RunConfig, snapshot: Snapshot) -> Model:
         return Own(section.model, section.loss, section.options)
     if isinstance(section, GptSection):
         return _gpt(section, snapshot)
-    height, width = snapshot.field("image").shape
-    classes = len(snapshot.field("label").classes or ())
+    image, classes = _labelled_images(section.kind, snapshot)
     if isinstance(section, CnnSection):
-        return Cnn((height, width), classes, tuple(section.channels), section.hidden, section.dropout)
-    return Mlp((height, width), classes, tuple(section.hidden), section.dropout)
+        return Cnn(image, classes, tuple(section.channels), section.hidden, section.dropout)
+    return Mlp(image, classes, tuple(section.hidden), section.dropout)
+
+
+def _labelled_images(kind: str, snapshot: Snapshot) -> tuple[tuple[int, int], int]:
+    """Height and width of the images that a built-in model of them takes, and the number of their classes."""
+    shape, label = snapshot.field("image").shape, snapshot.field("label")
+    if len(shape) != 2:
+        raise InputError(
+            f"snapshot {snapshot.name!r}: field 'image' has shape {list(shape)}, "
+            f"model {kind!r} takes images of one channel, [height, width]",
+            hint='`colour = "grey"` in a [data] of kind "images" makes them; or use a model of your own (kind "own").',
+        )
+    if not label.is_label:
+        found = f"shape {list(label.shape)}" if label.shape else "no classes"
+        raise InputError(
+            f"snapshot {snapshot.name!r}: field 'label' has {found}, model {kind!r} takes one class a record",
+            hint="`classes` in [data.fields.label] names them.",
+        )
+    return (shape[0], shape[1]), len(label.classes or ())
 
 
 def _gpt(section: GptSection, snapshot: Snapshot) -> Gpt:
