@@ -12,6 +12,7 @@ from tests.trainer.conftest import CONFIG, RunOnce
 from torch.utils.checkpoint import checkpoint
 
 import reprise_trainer
+from reprise_trainer.backends.buffers import STORED
 from reprise_trainer.backends.interface import WEIGHT, AdamW, Backend, Recipe, ShardKey, State
 from reprise_trainer.backends.models import Own
 from reprise_trainer.config.read import read_config
@@ -19,6 +20,7 @@ from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
 from reprise_trainer.evaluation.judged import judge
+from reprise_trainer.training.checkpoints.checkpoint import read_checkpoint, write_checkpoint
 from reprise_trainer.training.checkpoints.state_digest import state_digest
 from reprise_trainer.training.loop import first_state, steps
 from reprise_trainer.training.plan import Plan, make_backend, make_plan
@@ -236,6 +238,106 @@ def test_an_integer_buffer_that_differs_between_shards_is_refused(batches: Batch
     asked, backend = here("counting_model", "counting_loss")
     with pytest.raises(InputError, match="buffer 'bright' differs between shards"):
         trained(asked, backend, batches)
+
+
+class Fitted(torch.nn.Module):
+    """A linear layer, and a buffer that the first batch makes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.line = torch.nn.Linear(784, 10)
+        self.register_buffer("scale", None)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if self.scale is None:
+            self.scale = x.abs().mean(dim=0) + 1
+        return self.line(x / self.scale)  # type: ignore[no-any-return]
+
+
+def fitted_model(key: Any) -> torch.nn.Module:
+    return Fitted()
+
+
+def fitted_loss(model: torch.nn.Module, batch: Any, key: Any) -> tuple[torch.Tensor, int]:
+    scores = model(batch["image"].flatten(1) / 255)
+    return torch.nn.functional.cross_entropy(scores, batch["label"].long(), reduction="sum"), len(scores)
+
+
+def widening_model(key: Any) -> Any:
+    from flax import nnx
+
+    return nnx.List([nnx.Linear(1, 1, rngs=nnx.Rngs(0)), nnx.BatchStat(np.zeros(1, np.float32))])
+
+
+def widening_loss(model: Any, batch: Any, key: Any) -> tuple[Any, int]:
+    model[1].set_value(np.zeros(2, np.float32))
+    return model[0].kernel[...].sum(), 1
+
+
+@pytest.mark.parametrize(
+    ("names", "backend", "message"),
+    [
+        (
+            ("fitted_model", "fitted_loss"),
+            "torch",
+            r"'scale' was not there before a step, and is float32 \[784\] after",
+        ),
+        (
+            ("widening_model", "widening_loss"),
+            "jax",
+            r"'1' was float32 \[1\] before a step, and is float32 \[2\] after",
+        ),
+    ],
+)
+def test_a_buffer_that_comes_or_changes_its_form_is_refused(
+    names: tuple[str, str], backend: str, message: str, batches: Batches
+) -> None:
+    with pytest.raises(InputError, match=message):
+        trained(*here(*names, backend), batches)
+
+
+def test_a_buffer_that_comes_in_an_evaluation_is_refused(batches: Batches) -> None:
+    _, backend = here("fitted_model", "fitted_loss")
+    with pytest.raises(InputError, match="'scale' was not there before a step"):
+        backend.predict(backend.initial(1), batches.batch(0).fields)
+
+
+class Narrow(torch.nn.Module):
+    def __init__(self, frozen: bool) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        ones = torch.ones(3, dtype=torch.bfloat16)
+        self.narrow = torch.nn.Parameter(ones, requires_grad=False) if frozen else torch.nn.Buffer(ones)
+
+
+def narrow_model(key: Any, frozen: bool = False) -> torch.nn.Module:
+    return Narrow(frozen)
+
+
+def narrow_nnx_model(key: Any) -> Any:
+    import jax.numpy as jnp
+    from flax import nnx
+
+    return nnx.Dict(line=nnx.Linear(1, 1, rngs=nnx.Rngs(0)), narrow=nnx.Variable(jnp.ones(3, jnp.bfloat16)))
+
+
+@pytest.mark.parametrize(
+    ("backend", "model", "options"),
+    [("torch", "narrow_model", {}), ("torch", "narrow_model", {"frozen": True}), ("jax", "narrow_nnx_model", {})],
+)
+def test_a_buffer_that_no_checkpoint_can_hold_is_refused_before_training(
+    backend: str, model: str, options: dict[str, bool]
+) -> None:
+    with pytest.raises(InputError, match="buffer 'narrow' is bfloat16, which no checkpoint can hold"):
+        here(model, "drawing_loss", backend, **options)
+
+
+@pytest.mark.parametrize("element_type", STORED)
+def test_a_buffer_of_every_other_type_comes_back_from_a_checkpoint(element_type: str, tmp_path: Path) -> None:
+    written = {"buffer/each": np.ones(3, element_type)}
+    write_checkpoint(tmp_path, 1, written)
+    read = read_checkpoint(tmp_path / "step-00000001").tensors["buffer/each"]
+    assert read.dtype == element_type and read.tobytes() == written["buffer/each"].tobytes()
 
 
 # Random streams: all that common code draws from is keyed by (seed, step, shard), and listed.

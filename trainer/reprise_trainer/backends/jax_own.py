@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from reprise_trainer.backends.buffers import require_stored
 from reprise_trainer.backends.interface import WEIGHT, Predictions, ShardKey, Tensors
 from reprise_trainer.backends.jax_program import JaxSums, Values, compiled_gradient
 from reprise_trainer.backends.jax_trees import NnxTree, PlainTree, Tree
@@ -44,6 +45,7 @@ class OwnProgram:
         for name, value in values.items():
             if value.dtype != np.float32:
                 raise InputError(f"{own.model}: parameter {name!r} is {value.dtype}; weights are kept in float32")
+        require_stored(own.model, self.buffers)
         self.layout = layout_of({name: value.shape for name, value in values.items()})
         self._gradient = compiled_gradient(self.layout, self._training_loss)
         self._evaluate = jax.jit(self._evaluation_loss)

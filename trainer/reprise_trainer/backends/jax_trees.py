@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, tree_util
 
+from reprise_trainer.backends.buffers import require_kept
 from reprise_trainer.backends.interface import Tensors
 from reprise_trainer.errors import InputError
 
@@ -67,13 +68,7 @@ class NnxTree:
     def buffers_after(self, model: Any, buffers: Values) -> Values:
         """See `Tree.buffers_after`."""
         after = _named(self._split(model)[3])
-        if {name: (each.shape, each.dtype) for name, each in after.items()} != {
-            name: (each.shape, each.dtype) for name, each in buffers.items()
-        }:
-            raise InputError(
-                f"the model's variables after a step are {sorted(after)}, before it they were {sorted(buffers)}",
-                hint="A variable must keep its shape and type, and none may come or go while training.",
-            )
+        require_kept(buffers, after)
         return after
 
 

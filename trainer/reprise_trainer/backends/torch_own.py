@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from reprise_trainer.backends.buffers import require_kept, require_stored
 from reprise_trainer.backends.interface import WEIGHT, Predictions, ShardKey, Tensors
 from reprise_trainer.backends.layout import layout_of
 from reprise_trainer.backends.models import EVALUATION, EVALUATION_KEYED, Own
@@ -44,6 +45,7 @@ class OwnProgram:
                 raise InputError(f"{own.model}: parameter {name!r} is {parameter.dtype}; weights are kept in float32")
         self._generators = _generators(self._module)
         self.layout = layout_of({name: tuple(each.shape) for name, each in self._parameters.items()})
+        require_stored(own.model, _buffers(self._module))
         self.buffers: Tensors = {name: value.numpy().copy() for name, value in _buffers(self._module).items()}
 
     def initial(self, seed: int) -> tuple[Tensors, Tensors]:
@@ -61,7 +63,7 @@ class OwnProgram:
             number = _seeded(self._generators, key.seed, "shard", key.step, key.shard)
             loss, weight = self._checked(self._loss(self._module, _batch(fields), number))
             gradients = torch.autograd.grad(loss, list(self._parameters.values()), materialize_grads=True)
-            after = {name: value.clone() for name, value in _buffers(self._module).items()}
+            after = {name: value.clone() for name, value in self._buffers_after(buffers).items()}
         return ShardResult(loss.detach(), weight, gradients, after)
 
     def predict(self, values: Values, buffers: Values, fields: Fields) -> Predictions:
@@ -71,6 +73,7 @@ class OwnProgram:
             self._module.eval()
             _seeded(self._generators, 0, EVALUATION)
             loss, weight = self._checked(self._loss(self._module, _batch(fields), None))
+            self._buffers_after(buffers)
         return Predictions(np.array([float(loss)], np.float32), np.array([float(weight)], np.float32))
 
     def random_streams(self) -> dict[str, str]:
@@ -104,6 +107,11 @@ class OwnProgram:
                     owner._buffers[last] = value.clone()
                 else:
                     getattr(owner, last).copy_(value)
+
+    def _buffers_after(self, before: Values) -> Values:
+        after = _buffers(self._module)
+        require_kept(before, after)
+        return after
 
     def _checked(self, result: Any) -> tuple[Tensor, int | Tensor]:
         match result:
