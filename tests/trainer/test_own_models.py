@@ -240,6 +240,53 @@ def test_an_integer_buffer_that_differs_between_shards_is_refused(batches: Batch
         trained(asked, backend, batches)
 
 
+SMALL = {  # each among the smallest of its type, where a half is not exact
+    "small16": np.array([3 * 2.0**-24, 1e-5, 5e-5], np.float16),
+    "small32": np.array([3 * 2.0**-149, 1e-40, 1.0], np.float32),
+}
+
+
+class Frozen(torch.nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(()))
+        for name, value in SMALL.items():
+            self.register_parameter(name, torch.nn.Parameter(torch.from_numpy(value.copy()), requires_grad=False))
+
+
+def frozen_model(key: Any) -> torch.nn.Module:
+    return Frozen()
+
+
+def frozen_loss(model: Any, batch: Any, key: Any) -> tuple[torch.Tensor, int]:
+    return model.weight * 1.0, 1
+
+
+def frozen_nnx_model(key: Any) -> Any:
+    from flax import nnx
+
+    return nnx.Dict(
+        line=nnx.Linear(1, 1, rngs=nnx.Rngs(0)), **{name: nnx.Variable(value) for name, value in SMALL.items()}
+    )
+
+
+def frozen_nnx_loss(model: Any, batch: Any, key: Any) -> tuple[Any, int]:
+    return model.line.kernel[...].sum(), 1
+
+
+@pytest.mark.parametrize(
+    ("names", "backend"),
+    [(("frozen_model", "frozen_loss"), "torch"), (("frozen_nnx_model", "frozen_nnx_loss"), "jax")],
+)
+def test_what_is_frozen_keeps_its_bits_however_many_shards_are_added(
+    names: tuple[str, str], backend: str, batches: Batches
+) -> None:
+    asked, own = here(*names, backend)
+    after = own.export(trained(asked, own, batches))
+    for name, value in SMALL.items():
+        np.testing.assert_array_equal(after[f"buffer/{name}"].view(np.uint8), value.view(np.uint8))
+
+
 class Fitted(torch.nn.Module):
     """A linear layer, and a buffer that the first batch makes."""
 

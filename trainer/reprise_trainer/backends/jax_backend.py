@@ -144,15 +144,20 @@ class JaxBackend:
 
 
 def _joined(name: str, left: Array, right: Array) -> Array:
-    """The mean of two shards' buffers; halved first, so that large values don't overflow and equal ones stay."""
+    """The mean of two shards' buffers. Elements of equal bits stay, frozen weights among them: a half of the smallest
+    numbers is not exact. The others are halved first, so that large ones don't overflow."""
     if jnp.issubdtype(left.dtype, jnp.floating):
-        return left * 0.5 + right * 0.5
+        return jnp.where(_bits(left) == _bits(right), left, left * 0.5 + right * 0.5)
     if not bool((left == right).all()):
         raise InputError(
             f"buffer {name!r} differs between shards, and {left.dtype} values have no mean",
             hint="An integer buffer may count steps, but not depend on a shard's records.",
         )
     return left
+
+
+def _bits(array: Array) -> Array:
+    return jax.lax.bitcast_convert_type(array, jnp.dtype(f"int{8 * array.dtype.itemsize}"))
 
 
 def _number(weight: int | Array) -> float:

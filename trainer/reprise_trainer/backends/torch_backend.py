@@ -36,6 +36,10 @@ class TorchSums:
     buffers: Values
 
 
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}
+"""Size of a floating-point element in bytes → the integers of that size."""
+
+
 class TorchBackend:
     """The CPU backend on PyTorch, for one model and one recipe."""
 
@@ -147,9 +151,11 @@ class TorchBackend:
 
 
 def _joined(name: str, left: Tensor, right: Tensor) -> Tensor:
-    """The mean of two shards' buffers; halved first, so that large values don't overflow and equal ones stay."""
+    """The mean of two shards' buffers. Elements of equal bits stay, frozen weights among them: a half of the smallest
+    numbers is not exact. The others are halved first, so that large ones don't overflow."""
     if left.is_floating_point():
-        return left * 0.5 + right * 0.5
+        bits = _BITS[left.element_size()]
+        return torch.where(left.view(bits) == right.view(bits), left, left * 0.5 + right * 0.5)
     if not torch.equal(left, right):
         raise InputError(
             f"buffer {name!r} differs between shards, and {left.dtype} values have no mean",
