@@ -111,14 +111,27 @@ def test_what_is_no_tar_is_refused(data: bytes, why: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "body", [b"8 path=x\n", b"x path=x\n", b"11 path\n", b"30 path=x\n", b"12 size=1e3\n", b"11 size=-1\n"]
+    "body",
+    [
+        *(b"8 path=x\n", b"x path=x\n", b"11 path\n", b"30 path=x\n", b"12 size=1e3\n", b"11 size=-1\n"),
+        *(b"30 mtime=99999999999999999999\n", b"29 size=99999999999999999999\n", b"5012 mtime=" + b"9" * 5000 + b"\n"),
+        b"9" * 5000 + b" path=x\n",
+    ],
 )
 def test_a_damaged_pax_record_is_refused(body: bytes) -> None:
     info = tarfile.TarInfo("pax")
     info.type, info.size = tarfile.XHDTYPE, len(body)
-    data = info.tobuf(tarfile.USTAR_FORMAT) + body.ljust(512, b"\0") + tar(tarfile.TarInfo("x"))
+    data = info.tobuf(tarfile.USTAR_FORMAT) + body + bytes(-len(body) % 512) + tar(tarfile.TarInfo("x"))
     with pytest.raises(InputError, match="is not a tar archive: a pax record"):
         read(data)
+
+
+def test_a_time_after_all_time_is_refused() -> None:
+    block = bytearray(tarfile.TarInfo("x").tobuf(tarfile.GNU_FORMAT))
+    block[136:148] = b"\x80" + b"\xff" * 11  # GNU's binary form
+    block[148:156] = b"%06o\0 " % (sum(block) - sum(block[148:156]) + 8 * 32)
+    with pytest.raises(InputError, match="too large a number"):
+        read(bytes(block))
 
 
 def test_a_header_for_all_files_is_refused() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import tarfile
@@ -14,7 +15,7 @@ import pytest
 import zstandard
 from small_image import ZSTD_LAYER, base_entries, make_image, tiny_entries
 
-from reprise.engine.flat_copy import flat_copy
+from reprise.engine.flat_copy import flat_copy, flat_copy_meanwhile
 from reprise.engine.interface import ImageRef, Layer
 from reprise.engine.unpack import unpack_layers, unpacked_folder
 from reprise.store import Store
@@ -87,6 +88,58 @@ def test_what_a_killed_unpacking_left_is_removed_by_the_next(store: Store) -> No
     assert not left.exists()
 
 
+def nested(folder: Path, depth: int) -> None:
+    """Folders in one another, the innermost of a mode that lets nobody in who is not root."""
+    folder.mkdir(parents=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    for number in range(1, depth + 1):
+        os.mkdir("d/" * number, 0o700 if number < depth else 0, dir_fd=descriptor)
+    os.close(descriptor)
+
+
+@pytest.mark.parametrize("depth", [2, 1_500])
+def test_what_was_left_is_removed_however_deep_it_is(store: Store, tmp_path: Path, depth: int) -> None:
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "file").write_text("mine")
+    left = unpacked_folder(store) / ".part-killed"
+    nested(left, depth)
+    (left / "d" / "link").symlink_to(outside)
+    (name,) = unpack_layers(store, [_layer(store, FOLDER)])
+    assert [path.name for path in unpacked(store)] == [name]
+    assert (outside / "file").read_text() == "mine"
+
+
+@pytest.mark.parametrize("kind", [tarfile.DIRTYPE, tarfile.REGTYPE])
+def test_a_layer_of_far_too_many_folders_in_one_another_is_refused(store: Store, kind: bytes) -> None:
+    folders = [_member("/".join("d" * number), tarfile.DIRTYPE, mode=0o755) for number in range(1, 257)]
+    unpack_layers(store, [_layer(store, *folders)])
+    with pytest.raises(InputError, match="deeper than 256 folders"):
+        unpack_layers(store, [_layer(store, *folders, _member("/".join("d" * 257), kind))])
+    assert len(unpacked(store)) == 1
+
+
+def test_a_folder_that_can_not_be_written_is_named(store: Store) -> None:
+    (unpacked_folder(store) / ".lock").mkdir(parents=True)
+    with pytest.raises(StorageError, match=r"cannot write .*\.lock"):
+        unpack_layers(store, [_layer(store, FOLDER)])
+
+
+@pytest.mark.parametrize("spoilt", ["lock", "layer"])
+@pytest.mark.filterwarnings("error::pytest.PytestUnhandledThreadExceptionWarning")
+def test_a_copy_that_can_not_be_made_beside_a_run_is_not_heard(store: Store, spoilt: str) -> None:
+    image = ImageRef(store, make_image(store, {"base": base_entries()}).digest)
+    names = unpack_layers(store, image.layers())
+    if spoilt == "lock":
+        (unpacked_folder(store) / ".lock").unlink()
+        (unpacked_folder(store) / ".lock").mkdir()
+    else:
+        nested(unpacked_folder(store) / names[0] / "deep", 1_500)  # an earlier version took such a layer
+    with flat_copy_meanwhile(image, names):
+        pass
+    assert {path.name for path in unpacked(store)} == set(names)
+
+
 def test_several_at_once_give_one_result(store: Store) -> None:
     image = ImageRef(store, make_image(store, {"base": base_entries(), "torch": tiny_entries()}).digest)
     with ThreadPoolExecutor(4) as pool:
@@ -112,6 +165,7 @@ def test_several_at_once_give_one_result(store: Store) -> None:
         ([FOLDER, _member("d", tarfile.SYMTYPE, link="/etc")], "it replaces a folder"),
         ([_member("up", tarfile.SYMTYPE, link="../../etc/passwd")], "a link that leaves the root"),
         ([FOLDER, _member("d/up", tarfile.SYMTYPE, link="../../etc")], "a link that leaves the root"),
+        ([_member("nowhere", tarfile.SYMTYPE)], "a link to what is no path"),
         ([_member("d", tarfile.SYMTYPE, link="/tmp"), FOLDER, _member("d/x")], "'d' twice"),
         ([_member("d"), FOLDER], "'d' twice"),
         ([_member("x"), _member("x")], "'x' twice"),
@@ -146,6 +200,14 @@ def test_modes_do_not_depend_on_the_umask(store: Store, umask: int) -> None:
     assert {path: (root / path).stat().st_mode & 0o7777 for path in (*modes, "d")} == {**modes, "d": 0o755}
 
 
+def test_a_link_with_a_null_byte_is_refused(store: Store) -> None:
+    link = _member("link", tarfile.SYMTYPE)
+    link.pax_headers = {"linkpath": "a\0b"}
+    with pytest.raises(InputError, match=r"a link to what is no path \('a\\x00b'\)"):
+        unpack_layers(store, [_layer(store, link)])
+    assert unpacked(store) == []
+
+
 def test_links_within_the_root_are_made_as_they_are(store: Store) -> None:
     links = {"d/up": "../x", "abs": "/proc/mounts", "dangling": "nowhere"}
     members = [_member(name, tarfile.SYMTYPE, link=target) for name, target in links.items()]
@@ -173,6 +235,15 @@ def test_a_tar_other_than_the_configs_is_refused(store: Store) -> None:
 def _damaged(store: Store, change: Callable[[bytes], bytes]) -> Layer:
     blob = change(zstandard.ZstdCompressor().compress(os.urandom(100_000)))
     return Layer(ZSTD_LAYER, store.add(blob), len(blob), sha256_digest(b""))
+
+
+def test_a_damaged_gzip_blob_is_refused(store: Store) -> None:
+    blob = bytearray(gzip.compress(os.urandom(5_000)))
+    blob[10] = 0xFF  # the first block's kind: there is none of this
+    digest = store.add(bytes(blob))
+    with pytest.raises(InputError, match=f"{digest} can't be unpacked"):
+        unpack_layers(store, [Layer(PLAIN + "+gzip", digest, len(blob), sha256_digest(b""))])
+    assert unpacked(store) == []
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,9 @@ from reprise.engine.layer_stream import LayerStream, size_limit
 from reprise.engine.tar_members import BLOCK, Member, read_members
 from reprise_trainer.errors import InputError
 
+DEPTH_LIMIT = 256
+"""Folders in one another. The deepest path of our images has some twenty; what reads them may call itself for each."""
+
 REPORT_EVERY = 256
 """Files between two reports of progress."""
 
@@ -77,11 +80,13 @@ def _checked_path(member: Member, folders: set[str], layer: Layer) -> str:
             return ""
 
     def refuse(why: str) -> InputError:
-        return InputError(f"layer {layer.digest} holds {member.path!r}: {why}")
+        return InputError(f"layer {layer.digest} holds {member.path[:200]!r}: {why}")
 
     parent, _, name = path.rpartition("/")
     if path.startswith(("/", "../")) or posixpath.normpath(path) != path or "\0" in path or name in ("", ".", ".."):
         raise refuse("not a path beneath the root")
+    if path.count("/") >= DEPTH_LIMIT:
+        raise refuse(f"deeper than {DEPTH_LIMIT} folders")
     if member.kind == "sparse":
         raise refuse("a sparse file, which could be of any size")
     if member.kind == "other" or (member.size and member.kind != "file"):
@@ -92,6 +97,8 @@ def _checked_path(member: Member, folders: set[str], layer: Layer) -> str:
         raise refuse("its parent is not a folder of this layer")
     if path in folders and member.kind != "folder":
         raise refuse("it replaces a folder")
+    if member.kind == "link" and (not member.target or "\0" in member.target):
+        raise refuse(f"a link to what is no path ({member.target!r})")
     if member.kind == "link" and not member.target.startswith("/"):
         target = posixpath.normpath(posixpath.join(parent, member.target))
         if target.split("/")[0] == "..":

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from reprise.engine.interface import ImageRef
 from reprise.engine.unpack import made_aside, only_unpacker, processors, unpacked_folder
-from reprise_trainer.errors import InputError, StorageError
+from reprise_trainer.errors import InputError
 
 
 def flat_folder(image: ImageRef) -> Path:
@@ -53,7 +53,8 @@ def flat_copy_meanwhile(image: ImageRef, names: Sequence[str]) -> Iterator[None]
     target = flat_folder(image)
 
     def run() -> None:
-        with suppress(BlockingIOError, InputError, StorageError), only_unpacker(target.parent, wait=False):
+        # The copy only saves time, and the run goes on beside it: nothing that goes wrong here is worth a word there.
+        with suppress(Exception), only_unpacker(target.parent, wait=False):
             _make(target, names, 1)
 
     thread = threading.Thread(target=run, name="flat-copy")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, Protocol, cast
@@ -96,7 +97,7 @@ class LayerStream:
         """Read, decompress and hash the next bytes into a buffer; how many, 0 at the end."""
         try:
             count = self._source.readinto(buffer) or 0
-        except (OSError, EOFError, zstandard.ZstdError) as error:
+        except (OSError, EOFError, zlib.error, zstandard.ZstdError) as error:
             raise InputError(f"layer {self._layer.digest} can't be unpacked: {error}") from error
         self._hash.update(buffer[:count])
         return count

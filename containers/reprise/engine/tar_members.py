@@ -7,6 +7,7 @@ no default for what it doesn't understand, and refuses it.
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -30,6 +31,9 @@ _KINDS: dict[bytes, Kind] = {b"0": "file", b"\0": "file", b"5": "folder", b"2": 
 _PAX, _LONG_NAME, _LONG_LINK = b"x", b"L", b"K"
 _EXTENSIONS = (_PAX, _LONG_NAME, _LONG_LINK, b"g", b"X")
 _END = bytes(BLOCK)
+_SIZE = re.compile(r"[0-9]{1,18}")
+_TIME = re.compile(r"(-?[0-9]{1,18})(\.[0-9]*)?")
+"""18 digits are fewer than what the kernel counts seconds and bytes with (63 bits)."""
 
 
 @dataclass(slots=True)
@@ -87,7 +91,10 @@ def _text(field: bytes) -> str:
 def _number(field: bytes) -> int:
     """An octal number, or GNU's and star's binary one, which begins with a byte of 0x80."""
     if field[0] == 0x80:
-        return int.from_bytes(field[1:], "big")
+        number = int.from_bytes(field[1:], "big")
+        if number >> 63:
+            raise InputError(f"a layer is not a tar archive: {field!r} is too large a number")
+        return number
     digits = field.strip(b"\0 ")
     if digits.translate(None, b"01234567"):
         raise InputError(f"a layer is not a tar archive: {field!r} is no number")
@@ -112,7 +119,7 @@ def _extension(kind: bytes, body: bytes) -> dict[str, str]:
     records: dict[str, str] = {}
     while body:
         length = body.partition(b" ")[0]
-        end = int(length) if length.isdigit() else 0
+        end = int(length) if length.isdigit() and len(length) <= len(str(HEADER_BYTES)) else 0
         key, equals, value = body[len(length) + 1 : max(end - 1, 0)].partition(b"=")
         if not equals or body[end - 1 : end] != b"\n":
             raise InputError("a layer is not a tar archive: a pax record is damaged")
@@ -125,9 +132,10 @@ def _extend(member: Member, records: dict[str, str]) -> None:
     """Change what pax records change ("pax Extended Header"); those about owners and more times mean nothing here."""
     member.path = records.get("path", member.path)
     member.target = records.get("linkpath", member.target)
-    size, mtime = records.get("size", str(member.size)), records.get("mtime", str(member.mtime)).partition(".")[0]
-    if not size.isdecimal() or not mtime.removeprefix("-").isdecimal():
-        raise InputError(f"a layer is not a tar archive: a pax record of {member.path!r} is no number")
-    member.size, member.mtime = int(size), int(mtime)
+    size = _SIZE.fullmatch(records.get("size", str(member.size)))
+    mtime = _TIME.fullmatch(records.get("mtime", str(member.mtime)))
+    if not size or not mtime:
+        raise InputError(f"a layer is not a tar archive: a pax record of {member.path!r} is no number, or too large")
+    member.size, member.mtime = int(size[0]), int(mtime[1])
     if any(key.startswith("GNU.sparse.") for key in records):
         member.kind = "sparse"

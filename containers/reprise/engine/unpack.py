@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from reprise.engine.extract import extract
 from reprise.engine.interface import Layer
 from reprise.engine.layer_stream import Readable, read_layer
+from reprise.engine.remove import remove_tree
 from reprise.engine.unpackers import unpackers
 from reprise.events import OnEvent, ignore
 from reprise.store import Store
@@ -81,8 +81,13 @@ def only_unpacker(folder: Path, *, wait: bool = True) -> Iterator[int]:
 
     Raises:
         BlockingIOError: another process has it, and `wait` is false.
+        StorageError: the folder can't be written.
     """
-    with (folder / ".lock").open("w") as file:
+    try:
+        file = (folder / ".lock").open("w")
+    except OSError as error:
+        raise storage_error(error, folder / ".lock") from error
+    with file:
         fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
         _remove_parts(folder)
         try:
@@ -94,7 +99,8 @@ def only_unpacker(folder: Path, *, wait: bool = True) -> Iterator[int]:
 
 def _remove_parts(folder: Path) -> None:
     for part in folder.glob(".part-*"):
-        shutil.rmtree(part, ignore_errors=True)
+        with suppress(OSError):  # it takes room, and nothing else
+            remove_tree(part)
 
 
 def processors() -> int:
@@ -132,6 +138,7 @@ def made_aside(target: Path) -> Iterator[Path]:
             if not target.is_dir():
                 aside.rename(target)
         finally:
-            shutil.rmtree(aside, ignore_errors=True)
+            with suppress(OSError):  # it has become `target`; else it is removed by the next unpacking
+                remove_tree(aside)
     except OSError as error:
         raise storage_error(error, target) from error
