@@ -64,6 +64,16 @@ def test_a_new_key_is_encrypted_from_its_first_byte_on(path: Path) -> None:
     assert [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+def test_a_key_that_another_process_made_meanwhile_stays_and_is_not_said_to_be_this_one(path: Path) -> None:
+    def typed_slowly(what: str) -> bytes:
+        load_or_make_key(path)
+        return SECRET
+
+    with pytest.raises(InputError, match="was made meanwhile"):
+        encrypt_key(path, typed_slowly)
+    assert not is_encrypted(path) and [each.name for each in path.parent.iterdir()] == [path.name]
+
+
 def test_a_key_keeps_its_identity_when_it_is_encrypted_and_changed(path: Path) -> None:
     key = load_or_make_key(path)
     assert not is_encrypted(path)

@@ -95,12 +95,16 @@ def encrypt_key(path: Path, new: Passphrase) -> ec.EllipticCurvePrivateKey:
     The blocks that held the key before may stay readable on the disk: a key that matters is encrypted when it is made.
 
     Raises:
-        InputError: it is encrypted already, or no key.
+        InputError: it is encrypted already, or no key; or another process made one meanwhile.
         StorageError: it cannot be written; the file is as it was.
     """
     if not path.exists():
         key = make_key()
-        _make_key_file(path, encrypted_pem(key, new(f"the new signing key {path}")))
+        if not _make_key_file(path, encrypted_pem(key, new(f"the new signing key {path}"))):
+            raise InputError(
+                f"the signing key {path} was made meanwhile by another process; nothing was changed",
+                hint="The same command, run again, says what is there now.",
+            )
         return key
     if is_encrypted(path):
         raise InputError(f"the signing key {path} is encrypted already", hint="--change-passphrase gives it another.")
@@ -160,7 +164,8 @@ def _parse(data: bytes, passphrase: bytes | None, path: Path) -> ec.EllipticCurv
     return key
 
 
-def _make_key_file(path: Path, data: bytes) -> None:
+def _make_key_file(path: Path, data: bytes) -> bool:
+    """Make a key's file whole or not at all; false where another process made it first, whose key is the one."""
     aside = path.with_name(f".{path.name}.{secrets.token_hex(8)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -172,9 +177,10 @@ def _make_key_file(path: Path, data: bytes) -> None:
                 os.fsync(file.fileno())
             path.hardlink_to(aside)
         except FileExistsError:
-            pass  # another process made it first; its key is the one
+            return False
         finally:
             aside.unlink(missing_ok=True)
         sync_folder(path.parent)
+        return True
     except OSError as error:
         raise storage_error(error, path) from error
