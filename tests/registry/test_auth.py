@@ -277,7 +277,15 @@ def test_a_helper_that_fails_is_named(no_logins: Path, monkeypatch: pytest.Monke
         find_credentials("a.org")
 
 
-@pytest.mark.parametrize("text", ["{", '{"auths":{"a.org":{"auth":"***"}}}', '{"auths":{"a.org":{"auth":"bm8="}}}'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{",
+        '{"auths":{"a.org":{"auth":"***"}}}',
+        '{"auths":{"a.org":{"auth":"bm8="}}}',
+        r'{"auths":{"a.org":{"auth":"\u00e9"}}}',
+    ],
+)
 def test_a_malformed_configuration_is_named(no_logins: Path, text: str) -> None:
     (no_logins / "config.json").write_text(text)
     with pytest.raises(InputError, match=r"config\.json"):

@@ -49,6 +49,19 @@ def test_a_stranger_s_annotation_takes_no_name_in_the_store(image: Any, host: st
         fresh.resolve("torch-cpu")
 
 
+def test_an_annotation_with_half_a_character_is_left_out_and_said(
+    image: Any, registry: OciRegistry, tmp_path: Path
+) -> None:
+    push(image.store, image.digest, at(registry.host))
+    real, kind = registry.manifests["team/small", image.referrers["source"]]
+    odd = json.dumps({**json.loads(real), "annotations": {"a": "\ud800"}}).encode()
+    registry.manifests["team/small", sha256_digest(odd)] = (odd, kind)  # the registry's list has the annotation, too
+    fresh = Store.open(tmp_path / "fresh")
+    (said,) = pull(at(registry.host), fresh).skipped
+    assert said.startswith(sha256_digest(odd)) and said.endswith("has half a surrogate pair in a string")
+    assert set(image.referrers.values()) <= set(fresh.listed())
+
+
 def test_a_broken_referrer_is_left_out_and_said(image: Any, registry: OciRegistry, tmp_path: Path) -> None:
     push(image.store, image.digest, at(registry.host))
     (blob,) = image.store.manifest(image.referrers["source"])["layers"]

@@ -74,6 +74,7 @@ class OciRegistry:
             document = json.loads(body)
             if name == repository and ":" in reference and document.get("subject", {}).get("digest") == subject:
                 entry = {"mediaType": kind, "digest": reference, "size": len(body)}
+                entry |= {"annotations": document["annotations"]} if "annotations" in document else {}
                 found[reference] = {**entry, "artifactType": document.get("artifactType", "")}
         return [found[digest] for digest in sorted(found)]
 

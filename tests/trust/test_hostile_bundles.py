@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from reprise.store import Store
 from reprise.trust.policy_file import load_policy, own_policy
 from reprise.trust.sign import sign_image
+from reprise.trust.simple_signing import SIGNATURE_NOTE, SIMPLE_TYPE, simple_payload
 from reprise.trust.verify import verify_image
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.errors import InputError
@@ -82,6 +83,15 @@ def test_an_image_manifest_of_a_gigabyte_fails_its_rule(store: Store, image: str
     with at_most(64 << 20):
         report = verify_image(store, image, own_policy(key.public_key()))
     assert not report.holds and "no manifest" in report.rules[0].why
+
+
+@pytest.mark.parametrize("note", ["\u00e9", "====", "YQ==", ""])
+def test_a_signature_of_the_older_kind_that_is_none_harms_nobody(store: Store, image: str, key: Key, note: str) -> None:
+    sign_image(store, image, "x", key)
+    payload = simple_payload(image, "registry.example.org/a")
+    store.attach(image, SIMPLE_TYPE, [("", SIMPLE_TYPE, payload)], {SIGNATURE_NOTE: note})
+    report = verify_image(store, image, own_policy(key.public_key()))
+    assert report.holds and "1, by no key of the policy" in str(report.rules[-2])
 
 
 @pytest.mark.parametrize("depth", [100, 200_000])

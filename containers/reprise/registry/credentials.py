@@ -7,7 +7,6 @@ containers-auth.json(5) for podman's file. Nothing is ever written.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import os
 import subprocess
@@ -88,7 +87,7 @@ def _stored(path: Path, host: str, entry: Mapping[str, Any]) -> Credentials | No
         return Credentials(*pair, token) if token or all(pair) else None
     try:
         user, colon, password = base64.b64decode(str(entry["auth"]), validate=True).decode().partition(":")
-    except (binascii.Error, UnicodeDecodeError) as error:
+    except ValueError as error:  # also of what is not ASCII, or not UTF-8 once decoded
         raise InputError(f"{path}: the entry of {host} is not base64") from error
     if not colon:
         raise InputError(f"{path}: the entry of {host} is not a user name and a password")

@@ -101,7 +101,7 @@ def read_descriptors(data: bytes, what: str) -> tuple[Descriptor, ...]:
     Raises:
         InputError: it is malformed.
     """
-    document = parse_json(data, what, size_limit=MANIFEST_LIMIT)
+    document = parse_json(data, what, size_limit=MANIFEST_LIMIT, half_pairs=True)
     if not isinstance(document, dict):
         raise InputError(f"{what} is not a JSON object")
     return _descriptors(document.get("manifests") or [], what)

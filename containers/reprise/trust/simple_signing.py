@@ -10,7 +10,6 @@ Source: containers-signature(5) for the payload, cosign's SIGNATURE_SPEC.md for 
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Any
 
@@ -46,7 +45,7 @@ class SimpleSignature:
         """Whether a key made the signature."""
         try:
             key.verify(base64.b64decode(self.signature, validate=True), self.payload, ec.ECDSA(hashes.SHA256()))
-        except (InvalidSignature, binascii.Error):
+        except (InvalidSignature, ValueError):  # what is not base64, or not even ASCII
             return False
         return True
 
