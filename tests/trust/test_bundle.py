@@ -22,6 +22,7 @@ from reprise_trainer.identity.bundle import (
     sign_statement,
     verify_bundle,
 )
+from reprise_trainer.identity.strict_json import parse_json
 
 DIGEST = "sha256:" + "a" * 64
 OWN = make_key()
@@ -96,6 +97,16 @@ def test_another_bundle_version_is_refused(version: str) -> None:
         verify_bundle(json.dumps(document).encode(), KEYS)
 
 
+@pytest.mark.parametrize("half", [r'"\ud800"', r'{"\uDFFF": 1}', r'["\ud83d \ude00"]'])
+def test_half_a_surrogate_pair_is_no_character(half: str) -> None:
+    with pytest.raises(InputError, match="the note has half a surrogate pair"):
+        parse_json(half.encode(), "note", size_limit=100)
+
+
+def test_a_whole_pair_and_what_only_looks_like_a_half_are_text() -> None:
+    assert parse_json(rb'["\ud83d\ude00", "\\ud800"]', "note", size_limit=100) == ["\U0001f600", r"\ud800"]
+
+
 @pytest.mark.parametrize("text", ["a b==", "YQ=", "YR==", "YQ==\n", "-_-_"])
 def test_base64_must_be_strict_and_canonical(text: str) -> None:
     with pytest.raises(InputError, match="base64"):
@@ -103,8 +114,15 @@ def test_base64_must_be_strict_and_canonical(text: str) -> None:
 
 
 def test_a_field_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(InputError, match="unknown fields: extra"):
+    with pytest.raises(InputError, match="has 1 unknown field: 'extra'"):
         open_bundle(edited(extra=1))
+
+
+def test_names_of_unknown_fields_are_quoted_and_cut() -> None:
+    with pytest.raises(InputError) as caught:
+        open_bundle(edited(**{f"{number}\x1b[2K\n" + "x" * 1000: 1 for number in range(100)}))
+    assert "has 100 unknown fields: '0\\x1b[2K\\nxx" in caught.value.message
+    assert caught.value.message.isprintable() and len(caught.value.message) < 400
 
 
 def test_a_certificate_in_place_of_a_key_is_refused() -> None:

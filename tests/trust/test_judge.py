@@ -55,6 +55,11 @@ def test_so_many_independent_keys_must_have_signed(signers: str, holds: bool) ->
     assert counted == 0 or f"{counted} of at least 2 signers" in rule(results, "signed statement").why
 
 
+def test_a_reason_moves_no_cursor_whatever_it_quotes() -> None:
+    said = str(RuleResult("signed \x1b[1A", "fails", "by\r  holds\n \ud800 \u202e 'x'; \u00fcber"))
+    assert said == r"signed \x1b[1A: by\r  holds\n \ud800 \u202e 'x'; \u00fcber".replace(r"\u00fc", "\u00fc")
+
+
 def test_one_key_under_two_names_is_one_signer() -> None:
     pem = public_pem(KEYS["a"].public_key())
     twice = Policy((PolicyKey("a", pem), PolicyKey("again", pem), policy().keys[1]), signers=2)

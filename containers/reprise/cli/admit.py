@@ -33,12 +33,13 @@ def command(
     from reprise.admission import INPUT_LIMIT, admit, require_same_image
     from reprise.trust.policy_file import load_policy
     from reprise_trainer.errors import RepriseError
+    from reprise_trainer.printable import printable
 
     try:
         require_same_image(media_type, sys.stdin.buffer.read(INPUT_LIMIT) if media_type else b"", digest)
         reports = admit(name, digest, load_policy(policy, trusted_root), certificates=certificates)
     except RepriseError as error:
-        print(f"reprise: {error.message}")  # containerd shows standard output alone
+        print(f"reprise: {printable(error.message)}")  # containerd shows standard output alone
         raise typer.Exit(error.exit_code) from None
     signed = "; ".join(str(rule) for rule in reports[0].rules if rule.rule.startswith("signed statement"))
     print(f"reprise: the policy holds: {signed}")

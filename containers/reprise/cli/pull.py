@@ -43,6 +43,7 @@ def command(
     from reprise.registry.pull import NOBODY, pull
     from reprise.registry.reference import parse_reference
     from reprise.store import Store
+    from reprise_trainer.printable import printable
 
     where, opened = parse_reference(reference), Store.open(store)
     with progress() as on_event:
@@ -65,4 +66,4 @@ def command(
         return
     print_document(document, without=["skipped"])
     for each in report.skipped:
-        print(f"left out  {each}")
+        print(f"left out  {printable(each)}")

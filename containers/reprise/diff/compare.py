@@ -25,6 +25,7 @@ from reprise.diff.sides import (
 )
 from reprise.engine.interface import ImageRef
 from reprise_trainer.identity.file_list import REPRISE_FOLDER
+from reprise_trainer.printable import printable
 
 _GROUP = 10
 """More paths of a layer than this with one kind of difference in their attributes become one finding."""
@@ -81,13 +82,8 @@ def _report(left: str, right: str, findings: list[Finding]) -> DiffReport:
     for finding in kept:
         places.setdefault((finding.layer, finding.artifact), len(places))
     together = sorted(_grouped(kept), key=lambda finding: places.get((finding.layer, finding.artifact), len(places)))
-    shown = (replace(finding, path=_shown(finding.path), detail=_shown(finding.detail)) for finding in together)
+    shown = (replace(finding, path=printable(finding.path), detail=printable(finding.detail)) for finding in together)
     return DiffReport(left, right, tuple(shown), len(findings) - len(kept))
-
-
-def _shown(text: str) -> str:
-    """A name in a tar or on a disk may be any bytes: those that are no UTF-8, and control characters, are escaped."""
-    return "".join(letter if letter.isprintable() else ascii(letter)[1:-1] for letter in text)
 
 
 def _repeats(finding: Finding) -> bool:

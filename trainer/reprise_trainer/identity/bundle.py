@@ -265,7 +265,8 @@ def _object(value: object, where: str, keys: set[str]) -> dict[str, Any]:
     if not isinstance(value, dict):
         _malformed(f"{where} is missing or not an object")
     if unknown := sorted(value.keys() - keys):
-        _malformed(f"{where} has unknown fields: {', '.join(unknown)[:200]}")
+        shown = ", ".join(repr(name[:40]) for name in unknown[:5])  # a stranger chose the names
+        _malformed(f"{where} has {len(unknown)} unknown field{'s'[: len(unknown) > 1]}: {shown}")
     return value
 
 

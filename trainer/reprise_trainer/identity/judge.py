@@ -15,6 +15,7 @@ from reprise_trainer.errors import RepriseError, SystemFailureError
 from reprise_trainer.identity.policy import Policy
 from reprise_trainer.identity.proofs import Proofs
 from reprise_trainer.identity.statements import Counted, Statements, read_statements
+from reprise_trainer.printable import printable
 
 Outcome = Literal["holds", "fails", "not checked"]
 
@@ -31,7 +32,7 @@ class RuleResult:
     required: bool = True
 
     def __str__(self) -> str:
-        return f"{self.rule}: {self.why}"
+        return printable(f"{self.rule}: {self.why}")  # a reason may quote what a stranger wrote
 
 
 def evaluate(
