@@ -33,6 +33,16 @@ def config(sigstore: PrivateSigstore, tmp_path: Path) -> Path:
     return path
 
 
+def test_a_dry_run_asks_not_even_the_public_sigstore_who_it_is(reprise: Any, tmp_path: Path) -> None:
+    make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"x")}})
+    assert reprise("sign", "small").code == 0
+    nobody = {"HOME": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:1"}
+    dry = reprise("witness", "small", "--dry-run", "--json", **nobody)
+    assert dry.code == 0 and {each["log"] for each in json.loads(dry.out)["statements"]} == {"lacking"}
+    assert reprise("witness", "nothere", "--dry-run", **nobody).code == 66
+    assert reprise("witness", "small", **nobody).code == 69
+
+
 def test_a_signature_is_witnessed_once_the_services_are_back(
     reprise: Any, sigstore: PrivateSigstore, config: Path, tmp_path: Path
 ) -> None:

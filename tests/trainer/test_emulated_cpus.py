@@ -22,12 +22,13 @@ SHORT = CONFIG.replace("seed = 7", 'profile = "portable"\nseed = 7').replace("ep
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1200)
 @pytest.mark.parametrize("cpu", CPUS)
 def test_portable_gives_the_same_bits_on_an_emulated_cpu(run_once: RunOnce, cpu: str) -> None:
     # The switches are given from outside: a process that starts itself again would leave the emulator.
     switches = PROFILES["portable"].switches(1)
     emulator = (program("qemu-x86_64", "qemu-user"), "-cpu", cpu)
-    emulated = run_once(SHORT, changes=switches, prefix=emulator)
+    emulated = run_once(SHORT, changes=switches, prefix=emulator, timeout=1000)
     assert emulated.code == 0, emulated.error
     assert emulated.bits == run_once(SHORT).bits
 

@@ -49,12 +49,14 @@ def command(
 
     opened = Store.open(store, create=False)
     rules = load_policy(policy or home() / POLICY_FILE)
-    config = read_trust_config(trust_config)
+    # A misspelt name is said before anybody is asked.
+    image = None if is_run(subject, opened) else opened.resolve(subject)
+    config = read_trust_config(trust_config, offline=dry_run)
     witnesses = Witnesses(services_of(config), SigstoreProofs.of(config.trusted_root), ask=not dry_run)
-    if is_run(subject, opened):
+    if image is None:
         report = witness_run(subject, opened, rules, witnesses)
     else:
-        report = witness_image(opened, opened.resolve(subject), rules, witnesses)
+        report = witness_image(opened, image, rules, witnesses)
     if as_json:
         print_json(report.as_json())
     else:

@@ -138,8 +138,12 @@ class _CapturingLog:
         )
 
 
-def read_trust_config(path: Path | None) -> ClientTrustConfig:
+def read_trust_config(path: Path | None, *, offline: bool = False) -> ClientTrustConfig:
     """Which Sigstore is used: a client trust config in a file, or the public good instance, whose own is fetched (TUF).
+
+    Args:
+        path: the file; None for the public instance.
+        offline: ask nobody, and take what was last fetched, or what came with sigstore-python.
 
     Raises:
         NotFoundError: the file cannot be read.
@@ -152,7 +156,7 @@ def read_trust_config(path: Path | None) -> ClientTrustConfig:
 
     if path is None:
         try:
-            return ClientTrustConfig.production()
+            return ClientTrustConfig.production(offline=offline)
         except Exception as error:  # of TUF and of the network
             raise UnavailableError(
                 f"cannot fetch the public Sigstore's trust config: {one_line(error)}",
