@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -19,10 +20,10 @@ from reprise_trainer.backends.models import Mlp
 from reprise_trainer.backends.torch_backend import TorchBackend
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
-from reprise_trainer.errors import InputError, StorageError
+from reprise_trainer.errors import DoesNotHoldError, InputError, StorageError
 from reprise_trainer.training.checkpoints import writer as checkpoint_writer
 from reprise_trainer.training.checkpoints.checkpoint import latest_good, read_checkpoint
-from reprise_trainer.training.checkpoints.names import checkpoint_folders
+from reprise_trainer.training.checkpoints.names import checkpoint_folders, checkpoint_name
 from reprise_trainer.training.checkpoints.state_digest import state_digest
 from reprise_trainer.training.checkpoints.writer import CheckpointWriter
 from reprise_trainer.training.journal import Journal
@@ -55,18 +56,25 @@ def state_after(done: int) -> dict[str, Any]:
     return {"model/w": np.full(1000, done, np.float32), "step": np.array(done)}
 
 
-def keep(output: Path, *, big: int = 0, before_step: Callable[[int], None] = lambda number: None) -> list[str]:
-    """Journal 12 steps with a checkpoint after each third, and return the events."""
+def keep(
+    output: Path,
+    *,
+    big: int = 0,
+    before_step: Callable[[int], None] = lambda number: None,
+    loss: Callable[[int], float] = float,
+    state_of: Callable[[int], dict[str, Any]] = state_after,
+) -> list[str]:
+    """Journal the steps up to 12 with a checkpoint after each third, and return the events."""
     output.mkdir(exist_ok=True)
     events: list[str] = []
     backend: Any = Numbers()
     beginning = begin(output, HEADER)
     with Journal(PLAN, beginning, output, lambda event: events.append(str(event))) as journal:
-        for number in range(12):
+        for number in range(beginning.step, 12):
             before_step(number)
-            journal.add(Reading(number, f"{number:064x}", backend, float(number)))
+            journal.add(Reading(number, f"{number:064x}", backend, loss(number)))
             if (number + 1) % 3 == 0:
-                state = state_after(number + 1) | {"big": np.zeros(big, np.uint8)}
+                state = state_of(number + 1) | {"big": np.zeros(big, np.uint8)}
                 journal.checkpoint(number + 1, lambda state=state: state)
         journal.drain()
     beginning.ledger.close()
@@ -164,6 +172,50 @@ def test_an_error_of_the_run_leaves_the_checkpoint_in_flight_whole(
     found, passed_over = latest_good(tmp_path / "out/checkpoints")
     assert found is not None and not passed_over
     assert ledger.checkpoints == {3: found.digest}
+
+
+def end_at(last: int) -> Callable[[int], None]:
+    """To be called before each step: ends the run before step `last`."""
+
+    def end(number: int) -> None:
+        if number == last:
+            raise KeyboardInterrupt
+
+    return end
+
+
+def test_other_bits_than_before_are_found_at_each_start_until_the_same_come_again(tmp_path: Path) -> None:
+    keep(tmp_path / "undisturbed")
+    expected = (tmp_path / "undisturbed/ledger.jsonl").read_bytes()
+    output, earlier = tmp_path / "out", tmp_path / "out/ledger.earlier.jsonl"
+    with pytest.raises(KeyboardInterrupt):
+        keep(output, before_step=end_at(9))
+    for done in (6, 9):
+        shutil.rmtree(output / "checkpoints" / checkpoint_name(done), ignore_errors=True)
+    with pytest.raises(KeyboardInterrupt):
+        keep(output, before_step=end_at(3))  # ended before it has done anything again
+    for _ in range(2):
+        with pytest.raises(DoesNotHoldError, match="step 4 gives other bits here"):
+            keep(output, loss=lambda number: number + float(number == 4))
+        assert b'"step":4' in earlier.read_bytes()
+        assert b'"step":4' not in (output / "ledger.jsonl").read_bytes()
+    keep(output)
+    assert (output / "ledger.jsonl").read_bytes() == expected
+    assert not earlier.exists()
+
+
+def test_a_checkpoint_that_has_other_bits_than_before_never_stands(tmp_path: Path) -> None:
+    keep(tmp_path / "undisturbed")
+    output = tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        keep(output, before_step=end_at(8))
+    shutil.rmtree(output / "checkpoints" / checkpoint_name(6))
+    for _ in range(2):
+        with pytest.raises(DoesNotHoldError, match="the checkpoint after step 6 has other bits here"):
+            keep(output, state_of=lambda done: state_after(done + 100 * (done == 6)))
+        assert [path.name for path in checkpoint_folders(output / "checkpoints")] == [checkpoint_name(3)]
+    keep(output)
+    assert (output / "ledger.jsonl").read_bytes() == (tmp_path / "undisturbed/ledger.jsonl").read_bytes()
 
 
 def test_what_is_saved_never_changes_whatever_training_does_to_its_memory(tmp_path: Path) -> None:

@@ -16,8 +16,9 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from reprise_trainer.backends.interface import Tensors
-from reprise_trainer.errors import DoesNotHoldError, RepriseError, StorageError
-from reprise_trainer.training.checkpoints.names import CHECKPOINTS
+from reprise_trainer.errors import RepriseError, StorageError
+from reprise_trainer.training.checkpoints.document import read_document
+from reprise_trainer.training.checkpoints.names import CHECKPOINTS, DOCUMENT
 from reprise_trainer.training.checkpoints.retention import BestLosses, remove_old
 from reprise_trainer.training.checkpoints.writer import CheckpointWriter
 from reprise_trainer.training.plan import Plan
@@ -40,7 +41,7 @@ class Journal:
 
     Raises:
         InputError: from each method: a step's loss is not a finite number any more.
-        DoesNotHoldError: a step that an earlier attempt has done already gives other bits here.
+        DoesNotHoldError: a step or checkpoint that an earlier attempt has done already has other bits here.
         StorageError: ledger or checkpoint can't be written; for a checkpoint, at the step after it failed.
     """
 
@@ -109,7 +110,9 @@ class Journal:
                 self._ledger.close()
 
     def _before_name(self, folder: Path, name: str) -> None:
-        """In the background: what has to be on the disk before a checkpoint stands."""
+        """In the background: what has to hold, and to be on the disk, before a checkpoint stands."""
+        document = read_document((folder / DOCUMENT).read_bytes())
+        self._ledger.require_same_checkpoint(document.step, document.state)
         if self._beginning.sign is not None:
             self._beginning.sign(folder, name)
         self._ledger.sync()
@@ -153,9 +156,3 @@ class Journal:
             gradient=facts.gradient,
             validation=facts.validation,
         )
-        seen = self._beginning.seen.get(facts.number)
-        if seen not in (None, self._ledger.head.removeprefix("sha256:")):
-            raise DoesNotHoldError(
-                f"step {facts.number} gives other bits here than before the run was interrupted",
-                hint="Is this another CPU than before, or one that the profile does not hold on? See docs/recovery.md.",
-            )

@@ -11,6 +11,7 @@ from typing import Any, Literal
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import append_line, storage_error, write_durably
 from reprise_trainer.errors import DoesNotHoldError, NotFoundError
+from reprise_trainer.training.earlier import Earlier, keys
 from reprise_trainer.training.ledger import Header, checkpoint_line, next_chain, read_ledger, step_line
 
 
@@ -19,16 +20,18 @@ class LedgerWriter:
 
     Each line reaches the operating system at once, so that a killed process loses none. `sync` forces them to the disk:
     before a checkpoint takes its name and after its line, so that a lost machine never has a checkpoint whose steps are
-    not in the ledger.
+    not in the ledger. A line that an earlier attempt has written must come again: it is compared before it is written.
 
     Raises:
         StorageError: from each method, when the file can't be written.
+        DoesNotHoldError: from each method that adds a line: an earlier attempt wrote another in its place.
     """
 
     def __init__(self, path: Path, header: Header) -> None:
         line = canonical_json(header.line())
-        self._open(path, "xb", chain=hashlib.sha256(line).hexdigest(), lines=0)
+        self._open(path, "xb", Earlier(path), chain=hashlib.sha256(line).hexdigest(), lines=0)
         self._write(line)
+        self._earlier.forget()  # lines of a ledger that somebody has removed
 
     @classmethod
     def resume(
@@ -36,8 +39,8 @@ class LedgerWriter:
     ) -> LedgerWriter:
         """Go on with the ledger of a stopped run, as if it had never gone further than its checkpoint after `at_step`.
 
-        What follows the checkpoint's line is dropped, a torn last line too; the chain before it is verified. The file
-        is replaced whole: a crash leaves the old ledger or the new one.
+        What follows the checkpoint's line is set aside (see `earlier`), a torn last line dropped; the chain before it
+        is verified. The file is replaced whole: a crash leaves the old ledger or the new one.
 
         Args:
             path: the ledger.
@@ -49,25 +52,26 @@ class LedgerWriter:
 
         Raises:
             NotFoundError: there is no ledger.
-            InputError, DoesNotHoldError: it is not a ledger, of another run, its chain is broken, or it does not reach
-                the checkpoint.
+            InputError, DoesNotHoldError: it is not a ledger, of another run, its chain is broken, it does not reach
+                the checkpoint, or an earlier attempt had another there.
         """
         try:
             data = path.read_bytes()
         except FileNotFoundError as error:
             raise NotFoundError(f"{path}: no ledger; the run cannot go on without it") from error
         kept, missing = _until(data, header, at_step, state, has_line, where=str(path))
+        ledger, earlier = read_ledger(kept, where=str(path)), Earlier(path)
+        earlier.set_aside(data[len(kept) :], keys(ledger.lines))
         write_durably(path, kept)
-        ledger = read_ledger(kept, where=str(path))
         writer = cls.__new__(cls)
-        writer._open(path, "ab", chain=ledger.head.removeprefix("sha256:"), lines=len(ledger.lines))
+        writer._open(path, "ab", earlier, chain=ledger.head.removeprefix("sha256:"), lines=len(ledger.lines))
         if missing and state is not None:
             writer.add_checkpoint(at_step, state)
             writer.sync()
         return writer
 
-    def _open(self, path: Path, mode: Literal["xb", "ab"], *, chain: str, lines: int) -> None:
-        self._path, self._chain, self.lines = path, chain, lines
+    def _open(self, path: Path, mode: Literal["xb", "ab"], earlier: Earlier, *, chain: str, lines: int) -> None:
+        self._path, self._earlier, self._chain, self.lines = path, earlier, chain, lines
         try:
             self._file = path.open(mode, buffering=0)
         except OSError as error:
@@ -86,6 +90,14 @@ class LedgerWriter:
         """Append a checkpoint's line: the number of finished steps and the state digest."""
         self._append(checkpoint_line(step, state))
 
+    def require_same_checkpoint(self, step: int, state: str) -> None:
+        """Compare a checkpoint, before it stands, with that of an earlier attempt: its line is the next to be added.
+
+        Raises:
+            DoesNotHoldError: it had another state.
+        """
+        self._chained(checkpoint_line(step, state))
+
     def sync(self) -> None:
         """Force the lines so far to the disk."""
         try:
@@ -99,9 +111,18 @@ class LedgerWriter:
         self._file.close()
 
     def _append(self, line: dict[str, Any]) -> None:
-        self._chain = next_chain(self._chain, line)
-        self._write(canonical_json({**line, "chain": self._chain}))
+        chained = self._chained(line)
+        self._write(canonical_json(chained))
+        self._chain = chained["chain"]
         self.lines += 1
+        if self._earlier.came_again(chained):
+            self.sync()
+            self._earlier.forget()
+
+    def _chained(self, line: dict[str, Any]) -> dict[str, Any]:
+        chained = {**line, "chain": next_chain(self._chain, line)}
+        self._earlier.require_same(chained)
+        return chained
 
     def _write(self, line: bytes) -> None:
         try:
@@ -132,7 +153,7 @@ def _until(
 
 
 def _line_with(lines: list[bytes], wanted: dict[str, int]) -> int | None:
-    """The index of the first line that holds `wanted`. What comes after it may be anything: it will be dropped."""
+    """The index of the first line that holds `wanted`. What comes after it may be anything: it will be cut."""
     for index, line in enumerate(lines):
         try:
             entry = json.loads(line)

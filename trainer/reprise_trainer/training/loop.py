@@ -126,8 +126,8 @@ def train(
 
     Raises:
         InputError: the loss is not a finite number any more.
-        DoesNotHoldError: a step that an earlier attempt has done already gives other bits here; or another worker has
-            another ledger.
+        DoesNotHoldError: a step or checkpoint that an earlier attempt has done already has other bits here; or another
+            worker has another ledger.
         StorageError: ledger or checkpoint can't be written.
         StoppedError: the run was asked to end, and left a checkpoint.
     """

@@ -7,7 +7,6 @@ stopped ends with the same ledger and the same checkpoints as one that never was
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
@@ -36,8 +35,7 @@ class Beginning:
 
     `step` steps are finished; `checkpoint` is the state after them (None: the first state), `checkpoints` the regular
     ones so far as (finished steps, state digest), `lines` those of the ledger so far, and `ledger` is open for the
-    next one. `seen` holds what an earlier attempt wrote beyond, step → chain: the same steps must give the same lines
-    again. `messages` is for people. `initial` is the first state, where it is not the one that the seed gives;
+    next one. `messages` is for people. `initial` is the first state, where it is not the one that the seed gives;
     `sign` gets each regular checkpoint's folder and name before it stands.
     """
 
@@ -45,7 +43,6 @@ class Beginning:
     checkpoint: Checkpoint | None
     ledger: LedgerWriter
     checkpoints: tuple[tuple[int, str], ...]
-    seen: Mapping[int, str]
     messages: tuple[str, ...]
     lines: tuple[Mapping[str, Any], ...] = ()
     initial: State | None = None
@@ -57,7 +54,8 @@ def begin(output: Path, header: Header) -> Beginning:
 
     Raises:
         RefusedError: the folder holds another run; names what differs.
-        InputError, DoesNotHoldError: the ledger is none, or its chain is broken, or it does not reach the checkpoint.
+        InputError, DoesNotHoldError: the ledger is none, or its chain is broken, or it does not reach the checkpoint,
+            or an earlier attempt had another there.
         NotFoundError: there are checkpoints and no ledger.
         StorageError: the folder can't be written.
     """
@@ -66,7 +64,7 @@ def begin(output: Path, header: Header) -> Beginning:
     if before is None:
         if checkpoint_folders(output / CHECKPOINTS):
             raise NotFoundError(f"{path} is missing, and {output / CHECKPOINTS} is not empty: whose are they?")
-        return Beginning(0, None, LedgerWriter(path, header), (), {}, ())
+        return Beginning(0, None, LedgerWriter(path, header), (), ())
     _require_same_run(path, before, header)
     found, regular, passed_over = _newest(output)
     step = found.step if found else 0
@@ -75,8 +73,7 @@ def begin(output: Path, header: Header) -> Beginning:
         _set_damaged_aside(output / folder, step)
     said = f"goes on after step {step}" if found else "no whole checkpoint: starts again at the first step"
     done = read_ledger(path.read_bytes(), where=str(path))
-    seen = _lines_beyond(before, step)
-    return Beginning(step, found, ledger, tuple(done.checkpoints.items()), seen, (*passed_over, said), done.lines)
+    return Beginning(step, found, ledger, tuple(done.checkpoints.items()), (*passed_over, said), done.lines)
 
 
 def write_interrupted(output: Path, step: int, tensors: Tensors) -> None:
@@ -140,16 +137,3 @@ def _set_damaged_aside(folder: Path, step: int) -> None:
                 path.rename(aside)
     except OSError as error:
         raise storage_error(error, folder) from error
-
-
-def _lines_beyond(data: bytes, step: int) -> dict[int, str]:
-    """Step → chain of the whole lines after `step` finished steps."""
-    found: dict[int, str] = {}
-    for line in data[: data.rfind(b"\n") + 1].splitlines():
-        try:
-            entry = json.loads(line)
-            if entry.get("step", -1) >= step:
-                found[int(entry["step"])] = str(entry["chain"])
-        except (ValueError, AttributeError, KeyError, TypeError):
-            break  # what a crash left is no evidence
-    return found
