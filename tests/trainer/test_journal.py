@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,13 @@ def keep(
     before_step: Callable[[int], None] = lambda number: None,
     loss: Callable[[int], float] = float,
     state_of: Callable[[int], dict[str, Any]] = state_after,
+    leaving: Callable[[], None] = lambda: None,
 ) -> list[str]:
     """Journal the steps up to 12 with a checkpoint after each third, and return the events."""
     output.mkdir(exist_ok=True)
     events: list[str] = []
     backend: Any = Numbers()
-    beginning = begin(output, HEADER)
+    beginning = replace(begin(output, HEADER), leaving=leaving)
     with Journal(PLAN, beginning, output, lambda event: events.append(str(event))) as journal:
         for number in range(beginning.step, 12):
             before_step(number)
@@ -166,8 +167,14 @@ def test_an_error_of_the_run_leaves_the_checkpoint_in_flight_whole(
         if number == 4:
             raise InputError("the loss is nan")
 
+    stood: list[list[Path]] = []
     with slow_writes(monkeypatch, lambda step: 0.2), pytest.raises(InputError, match="nan"):
-        keep(tmp_path / "out", before_step=fail)
+        keep(
+            tmp_path / "out",
+            before_step=fail,
+            leaving=lambda: stood.append(checkpoint_folders(tmp_path / "out/checkpoints")),
+        )
+    assert stood == [[]], "the others are let go before the checkpoint in flight is waited for"
     ledger = read_ledger((tmp_path / "out/ledger.jsonl").read_bytes())
     found, passed_over = latest_good(tmp_path / "out/checkpoints")
     assert found is not None and not passed_over

@@ -172,6 +172,49 @@ def test_a_killed_worker_is_named_and_the_run_goes_on(runs: Runs, tmp_path: Path
     assert files_that_count(output) == files_that_count(runs.first)
 
 
+SHARED = """
+import sys, time
+from reprise_trainer.errors import DoesNotHoldError, InputError, RepriseError
+from reprise_trainer.training.workers import crew
+
+crew.END_SECONDS = 0.5
+try:
+    with crew.crew(2) as group:
+        if group.rank == 0:
+            {first}
+            time.sleep(2)  # a checkpoint that the others don't wait for
+        raise {error}("all see it")
+except RepriseError as error:
+    print(f"error: {{error.message}}", file=sys.stderr)
+    sys.exit(error.exit_code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("error", "first", "code"),
+    [("InputError", "pass", 65), ("DoesNotHoldError", "group.leaving()", 1)],
+    ids=["to come to it", "to write"],
+)
+def test_an_error_that_all_share_gives_the_first_its_time(error: str, first: str, code: int) -> None:
+    argv = [sys.executable, "-c", SHARED.format(error=error, first=first)]
+    ended = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True, timeout=60)
+    assert ended.returncode == code, ended.stderr
+    assert ended.stderr.splitlines() == ["worker 1: all see it", "error: all see it"]
+
+
+def test_a_training_that_diverges_in_all_workers_leaves_its_record(snapshot: OpenSnapshot, tmp_path: Path) -> None:
+    diverging = config("torch").replace('kind = "adamw"', 'kind = "sgd"').replace("lr = 0.01", "lr = 1e30")
+    output = tmp_path / "out"
+    _, runner, *arguments = command(diverging.replace("every = 4", "every = 1"), snapshot, output)
+    argv = [sys.executable, str(Path(runner).with_name("slow_disk.py")), "3", "0.5", *arguments, "", "2"]
+    ended = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True, timeout=240)
+    assert ended.returncode == 65, ended.stderr
+    assert "worker 1: step " in ended.stderr and "see " in ended.stderr and "does not end by itself" not in ended.stderr
+    (attempt,) = read_attempts(output)
+    failed = json.loads((output / "failure" / "failure.json").read_bytes())
+    assert failed["checkpoint"][0] == failed["step"] and f"step {failed['step']}: " in attempt.why
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("backend", ["torch", "jax"])
 @pytest.mark.parametrize("victim", [0, 1])

@@ -102,6 +102,8 @@ class Journal:
         self._ledger.sync()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if error is not None:
+            self._beginning.leaving()
         self._writer.close()
         if error is not None:
             with suppress(RepriseError):  # the run's own error is the one to tell

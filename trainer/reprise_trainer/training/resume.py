@@ -36,7 +36,7 @@ class Beginning:
     `step` steps are finished; `checkpoint` is the state after them (None: the first state), `checkpoints` the regular
     ones so far as (finished steps, state digest), `lines` those of the ledger so far, and `ledger` is open for the
     next one. `messages` is for people. `initial` is the first state, where it is not the one that the seed gives;
-    `sign` gets each regular checkpoint's folder and name before it stands.
+    `sign` gets each regular checkpoint's folder and name before it stands; `leaving` is the group's.
     """
 
     step: int
@@ -47,6 +47,7 @@ class Beginning:
     lines: tuple[Mapping[str, Any], ...] = ()
     initial: State | None = None
     sign: Callable[[Path, str], None] | None = None
+    leaving: Callable[[], None] = lambda: None
 
 
 def begin(output: Path, header: Header) -> Beginning:

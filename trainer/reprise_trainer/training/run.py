@@ -75,7 +75,9 @@ def run(
         StorageError: the output can't be written.
     """
     ready = make_ready(request, emit, where, group)
-    beginning = replace(begin(request.output, ready.header), initial=ready.initial, sign=request.sign)
+    beginning = replace(
+        begin(request.output, ready.header), initial=ready.initial, sign=request.sign, leaving=group.leaving
+    )
     announce(ready.exchange, beginning)
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})

@@ -17,12 +17,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn
 
-from reprise_trainer.errors import RepriseError, StoppedError, SystemFailureError, UnavailableError
+from reprise_trainer.errors import InputError, RepriseError, StoppedError, SystemFailureError, UnavailableError
 from reprise_trainer.training.workers.desk import Desks
 from reprise_trainer.training.workers.group import SINGLE, Group
 
 END_SECONDS = 15.0
-"""How long the first worker may go on after another has died, and the others after the first has ended."""
+"""How long the first worker may still work after another has died, and the others after the first has ended."""
 
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 
@@ -56,7 +56,7 @@ def crew(workers: int) -> Iterator[Group]:
         children[pid] = rank
     watch = _Watch(children)
     try:
-        yield Group(0, workers, workers, desk=desks.take(0))
+        yield Group(0, workers, workers, desk=desks.take(0), leaving=watch.release)
     except StoppedError:
         watch.join()  # they were asked to stop too
         raise
@@ -69,7 +69,10 @@ def crew(workers: int) -> Iterator[Group]:
 
 
 class _Watch:
-    """Waits for the forked workers, each in a thread; when one dies, the run ends within END_SECONDS."""
+    """Waits for the forked workers, each in a thread; when one dies, the run ends within END_SECONDS.
+
+    One that ends by an InputError is not waited for: the first comes to that error too, or finds nobody there.
+    """
 
     def __init__(self, children: dict[int, int]) -> None:
         self._children = children
@@ -97,9 +100,17 @@ class _Watch:
                 "; ".join(self._died), hint="Start the run again on the same folder: it goes on (--resume)."
             ) from error
 
-    def end(self) -> None:
-        """From now on a death ends nothing; who is still there after END_SECONDS is killed."""
+    def release(self) -> None:
+        """From now on a death ends nothing: the first worker waits for nobody any more.
+
+        An error ends the others at once, while the first has a checkpoint and the record of the failure to write; how
+        long those take is the disk's affair.
+        """
         self._over.set()
+
+    def end(self) -> None:
+        """The first worker has ended; who is still there a moment after its error is killed."""
+        self.release()
         if sys.exc_info()[0] is not None:
             self._wait_for_all(1.0)
             self._kill()
@@ -121,6 +132,8 @@ class _Watch:
             return
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
         self._died.append(f"worker {rank} {how}")
+        if code == InputError.exit_code:
+            return  # numbers and data are the same for all
         if not self._over.wait(END_SECONDS):  # the first worker hangs in something that nobody will answer
             print(f"error: {self._died[0]}, and the run does not end by itself", file=sys.stderr, flush=True)
             self._kill()

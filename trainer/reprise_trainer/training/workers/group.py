@@ -7,8 +7,8 @@ MASTER_ADDR and MASTER_PORT beside them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.workers.desk import Desk
@@ -24,7 +24,8 @@ class Group:
     """This worker's number `rank` of `size`, how many of them are on this host, and where rank 0 is met.
 
     `served`: a store is served at host and port already (by torchrun); rank 0 serves one else. `attempt` keeps the
-    meetings of one job's restarts apart. Workers with a `desk` have met: they were forked from each other.
+    meetings of one job's restarts apart. Workers with a `desk` have met: they were forked from each other. `leaving` is
+    called when this worker's work ends by an error, before it finishes what is under way.
     """
 
     rank: int = 0
@@ -35,6 +36,7 @@ class Group:
     served: bool = False
     attempt: str = "0"
     desk: Desk | None = None
+    leaving: Callable[[], None] = field(default=lambda: None, compare=False)
 
 
 SINGLE = Group()
