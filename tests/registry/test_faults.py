@@ -151,6 +151,46 @@ def test_a_registry_that_stays_broken_ends_the_push(
     assert not registry.manifests
 
 
+def test_a_registry_that_takes_no_byte_of_a_chunk_ends_the_push(
+    image: Any, registry: OciRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("time.sleep", lambda seconds: None)
+    monkeypatch.setattr(upload, "CHUNK", 1 << 20)
+    registry.faults = [Fault("PATCH", "/blobs/uploads/", status=202, headers={"Range": "0-0"}, times=50)]
+    with pytest.raises(UnavailableError, match="it took none of 1048576 bytes"):
+        push(image.store, image.digest, at(registry.host))
+    assert len([request for request in registry.asked if request.method == "PATCH"]) == 4
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ({}, "does not say where"),
+        ({"Location": "/v2/x", "OCI-Chunk-Min-Length": "many"}, "at least 'many' bytes, which is no number"),
+        ({"Location": "/v2/x", "OCI-Chunk-Min-Length": "9" * 5000}, "which is no number"),
+        ({"Location": "http://["}, r"sends us to 'http://\[', which is no address"),
+    ],
+)
+def test_an_upload_that_is_opened_in_an_odd_way_is_refused(
+    image: Any, registry: OciRegistry, headers: dict[str, str], said: str
+) -> None:
+    registry.faults = [Fault("POST", "/blobs/uploads/", status=202, headers=headers, times=99)]
+    with pytest.raises(InputError, match=said):
+        push(image.store, image.digest, at(registry.host))
+
+
+@pytest.mark.parametrize("length", ["many", "\xb2", "9" * 5000])
+def test_a_length_that_is_no_number_counts_for_nothing(
+    image: Any, registry: OciRegistry, tmp_path: Path, length: str
+) -> None:
+    push(image.store, image.digest, at(registry.host))
+    registry.faults = [Fault("HEAD", "/blobs/", status=200, headers={"Content-Length": length}, times=99)]
+    assert push(image.store, image.digest, at(registry.host, "team/small:2")).uploaded == []
+    blob = f"/blobs/{noise(image)['digest']}"
+    registry.faults = [Fault("GET", blob, status=200, headers={"Content-Length": length}, times=1)]
+    assert pushed_whole(registry, image, tmp_path)
+
+
 def test_a_registry_that_loses_what_it_took_is_found_out(image: Any, registry: OciRegistry) -> None:
     registry.faults = [Fault("PUT", "/blobs/uploads/", status=201, times=1)]
     with pytest.raises(DoesNotHoldError, match="does not have it afterwards"):

@@ -9,12 +9,15 @@ from typing import Any
 import pytest
 from oci_registry import OciRegistry
 
+from reprise.registry.older_signatures import signature_tag
 from reprise.registry.pull import pull
 from reprise.registry.push import push
 from reprise.registry.reference import parse_reference
 from reprise.registry.referrers import fallback_tag
 from reprise.store import Store
 from reprise.store.index_entries import TAG
+from reprise.store.layout import INDEX_TYPE
+from reprise.trust.simple_signing import sign_simply
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
@@ -155,6 +158,32 @@ def test_a_bundle_of_a_terabyte_is_left_out_and_said(image: Any, registry: OciRe
     report = pull(at(registry.host), fresh)
     assert report.skipped == [f"{sha256_digest(huge)}: a bundle of {1 << 40} bytes; at most {16 << 20} are read"]
     assert fresh.has(image.referrers["signature"])
+
+
+@pytest.mark.parametrize("body", [b'"layers":5', b'"layers":[]', b'"layers":[{"annotations":[]}]'])
+def test_an_index_under_the_tag_of_signatures_holds_none(
+    image: Any, registry: OciRegistry, tmp_path: Path, body: bytes
+) -> None:
+    push(image.store, image.digest, at(registry.host))
+    index = b'{"schemaVersion":2,"mediaType":"%s","manifests":[],%s}' % (INDEX_TYPE.encode(), body)
+    registry.manifests["team/small", signature_tag(image.digest)] = (index, INDEX_TYPE)
+    said = f"{sha256_digest(index)} is an index, where a manifest of signatures belongs"
+    fresh = Store.open(tmp_path / "fresh")
+    assert pull(at(registry.host), fresh).skipped == [f"{signature_tag(image.digest)}: {said}"]
+    sign_simply(image.store, image.digest, f"{registry.host}/team/small", image.key)
+    with pytest.raises(InputError, match=said) as caught:
+        push(image.store, image.digest, at(registry.host))
+    assert signature_tag(image.digest) in caught.value.hint
+    assert registry.manifests["team/small", signature_tag(image.digest)] == (index, INDEX_TYPE)
+
+
+def test_what_is_no_index_under_the_tag_of_referrers_is_not_replaced(image: Any, registry: OciRegistry) -> None:
+    registry.referrers_api = False
+    body = json.dumps({**image.store.manifest(image.digest), "manifests": 5}).encode()
+    registry.manifests["team/small", fallback_tag(image.digest)] = (body, MANIFEST_TYPE)
+    with pytest.raises(InputError, match="is no index, where a list of referrers belongs"):
+        push(image.store, image.digest, at(registry.host))
+    assert registry.manifests["team/small", fallback_tag(image.digest)] == (body, MANIFEST_TYPE)
 
 
 def test_a_referrer_that_points_elsewhere_is_not_taken(image: Any, registry: OciRegistry, tmp_path: Path) -> None:

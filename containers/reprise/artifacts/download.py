@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from reprise.artifacts.headers import header_number
 from reprise.artifacts.patience import NoAnswerError, SilentError, persistently, refuse_bad_status
 from reprise.artifacts.sources import Candidate
 from reprise.lock.session import TIMEOUT
@@ -152,7 +153,7 @@ def _stream(candidate: Candidate, partial: PartialFile, size: int) -> Iterator[t
             raise NoAnswerError("it sends another part of the file than was asked for")
         if answer.status_code == 200:
             partial.empty()
-        length = int(answer.headers.get("Content-Length") or 0)
+        length = header_number(answer, "Content-Length") or 0
         total = partial.size + length if length else size
         for chunk in answer.raw.stream(_CHUNK, decode_content=False):
             if size and partial.size + len(chunk) > size:

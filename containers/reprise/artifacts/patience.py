@@ -95,7 +95,7 @@ def _status(answer: requests.Response) -> str:
 
 def _retry_after(value: str) -> float:
     """Seconds that a Retry-After header (RFC 9110, 10.2.3) asks for: a number, or a date."""
-    if value.strip().isdigit():
+    if value.strip().isdecimal():
         return float(value)
     try:
         return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())

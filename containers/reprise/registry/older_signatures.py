@@ -21,6 +21,7 @@ from reprise.registry.repository import Repository
 from reprise.registry.shared_tag import change_shared_tag
 from reprise.registry.upload import upload_blob
 from reprise.store import Store
+from reprise.store.platforms import INDEX_TYPES
 from reprise.trust.simple_signing import (
     PAYLOAD_LIMIT,
     SIGNATURE_NOTE,
@@ -71,6 +72,7 @@ def write_signatures(
 
     Raises:
         DoesNotHoldError: what was read back is not what was sent.
+        InputError: the tag leads to an index, which is no place for signatures.
         UnavailableError: other writers undo it again and again, or the registry does not answer.
     """
     tag = signature_tag(image)
@@ -80,8 +82,8 @@ def write_signatures(
     wrote: list[SimpleSignature] = []
 
     def change(found: ReadManifest | None) -> tuple[bytes, str] | None:
-        document = json.loads(found.data) if found else None
-        here = {_key(layer) for layer in (document or {}).get("layers", [])}
+        document = _signatures_manifest(found, tag) if found else None
+        here = {_key(layer) for layer in document["layers"]} if document else set()
         missing = [each for each in signatures if (each.blob, each.signature) not in here]
         if not missing:
             return None
@@ -112,7 +114,7 @@ def bring_signatures(repository: Repository, image: str, store: Store) -> list[s
     known = {(each.blob, each.signature) for _, each in simple_signatures(store, image)}
     try:
         found = repository.manifest(tag)
-        layers = json.loads(found.data).get("layers", [])
+        layers = _signatures_manifest(found, tag)["layers"]
     except (DoesNotHoldError, InputError, NotFoundError) as error:
         return [f"{tag}: {error.message}"]
     for layer, blob in zip(layers[:SIGNATURES_LIMIT], found.blobs[1:], strict=False):
@@ -126,6 +128,17 @@ def bring_signatures(repository: Repository, image: str, store: Store) -> list[s
             continue
         store.attach(image, SIMPLE_TYPE, [("", SIMPLE_TYPE, payload)], {SIGNATURE_NOTE: key[1]})
     return skipped
+
+
+def _signatures_manifest(found: ReadManifest, tag: str) -> dict[str, Any]:
+    """What the tag leads to, parsed: `read_manifest` found `layers` to be a list of descriptors."""
+    if found.media_type in INDEX_TYPES:
+        raise InputError(
+            f"{found.digest} is an index, where a manifest of signatures belongs",
+            hint=f"Delete the tag {tag} in the registry: it is no set of signatures.",
+        )
+    document: dict[str, Any] = json.loads(found.data)
+    return document
 
 
 def _key(layer: Mapping[str, Any]) -> tuple[str, str]:

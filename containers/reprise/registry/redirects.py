@@ -14,9 +14,10 @@ from urllib.parse import urljoin, urlsplit
 import requests
 from requests.utils import requote_uri
 
+from reprise.artifacts.headers import header_number
 from reprise.registry.auth import origin_of
 from reprise.registry.reference import is_loopback
-from reprise_trainer.errors import UnavailableError
+from reprise_trainer.errors import InputError, UnavailableError
 
 HOPS = 5
 """Redirects in a row."""
@@ -74,9 +75,13 @@ def safe_target(url: str, location: str) -> str:
 
     Raises:
         UnavailableError: it is not https, nor http from this machine to itself.
+        InputError: it is no address.
     """
-    target = requote_uri(urljoin(url, location))
-    parts = urlsplit(target)
+    try:
+        target = requote_uri(urljoin(url, location))
+        parts = urlsplit(target)
+    except ValueError as error:
+        raise InputError(f"{origin_of(url)} sends us to {location[:100]!r}, which is no address: {error}") from error
     local = parts.scheme == "http" and urlsplit(url).scheme == "http" and is_loopback(parts.netloc.rpartition("@")[2])
     if not (parts.scheme == "https" or local):
         raise UnavailableError(
@@ -88,8 +93,8 @@ def safe_target(url: str, location: str) -> str:
 
 def _done_with(answer: requests.Response) -> None:
     """Free the connection of a redirect: by reading its body where that is short, since it is of no use."""
-    length = answer.headers.get("Content-Length", "")
-    if length.isdigit() and int(length) <= _SHORT_BYTES:
+    length = header_number(answer, "Content-Length")
+    if length is not None and length <= _SHORT_BYTES:
         _ = answer.content
     answer.close()
 

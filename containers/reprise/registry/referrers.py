@@ -17,6 +17,7 @@ from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, 
 from reprise.registry.repository import Repository
 from reprise.registry.shared_tag import change_shared_tag
 from reprise.store.layout import INDEX_TYPE
+from reprise.store.platforms import INDEX_TYPES
 from reprise_trainer.canonical import canonical_json, sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError
 
@@ -80,15 +81,18 @@ def list_in_fallback(repository: Repository, subject: str, referrers: Mapping[st
 
     Raises:
         UnavailableError: other writers undo it again and again.
+        InputError: the tag leads to something that is no index: not ours to replace (distribution spec).
     """
 
+    tag = fallback_tag(subject)
+
     def change(found: ReadManifest | None) -> tuple[bytes, str] | None:
-        entries = _entries(found)
+        entries = _entries(found, tag)
         if referrers.keys() <= {each.get("digest") for each in entries}:
             return None
         return _fallback_index(entries, referrers.values()), INDEX_TYPE
 
-    change_shared_tag(repository, fallback_tag(subject), change)
+    change_shared_tag(repository, tag, change)
 
 
 def _in_fallback(repository: Repository, subject: str) -> tuple[Descriptor, ...]:
@@ -99,9 +103,16 @@ def _in_fallback(repository: Repository, subject: str) -> tuple[Descriptor, ...]
     return index.children
 
 
-def _entries(index: ReadManifest | None) -> list[dict[str, Any]]:
+def _entries(index: ReadManifest | None, tag: str) -> list[dict[str, Any]]:
     """The entries of a fallback index as they are, other writers' fields too."""
-    return list(json.loads(index.data).get("manifests") or []) if index else []
+    if index is None:
+        return []
+    if index.media_type not in INDEX_TYPES:
+        raise InputError(
+            f"{index.digest} is no index, where a list of referrers belongs",
+            hint=f"Delete the tag {tag} in the registry: it is no such list.",
+        )
+    return list(json.loads(index.data)["manifests"])
 
 
 def _fallback_index(entries: Iterable[Mapping[str, Any]], referrers: Iterable[ReadManifest]) -> bytes:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import requests
 
+from reprise.artifacts.headers import header_number
 from reprise.registry.connection import RefusedError, Registry, open_registry, read_body
 from reprise.registry.manifest import MANIFEST_LIMIT, MANIFEST_TYPES, ReadManifest, read_manifest
 from reprise.registry.reference import Reference
@@ -85,8 +86,8 @@ class Repository:
         answer = self.registry.ask("HEAD", self.path("blobs", digest), (200, 404), allow_redirects=True)
         if answer.status_code == 404:
             return False
-        said = answer.headers.get("Content-Length", "")
-        if said.isdigit() and int(said) != size:
+        said = header_number(answer, "Content-Length")
+        if said is not None and said != size:
             raise InputError(f"{self.registry.host}/{self.name} says that {digest} has {said} bytes, not {size}")
         return True
 

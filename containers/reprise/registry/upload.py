@@ -12,6 +12,7 @@ from pathlib import Path
 
 import requests
 
+from reprise.artifacts.headers import header_number
 from reprise.artifacts.patience import NoAnswerError, SilentError, persistently, refuse_busy
 from reprise.lock.session import TIMEOUT
 from reprise.registry.connection import read_body, refusal, silent
@@ -23,7 +24,7 @@ CHUNK = 64 << 20
 """Bytes of one PATCH request: some proxies refuse bodies of 100 MB and more."""
 
 _PIECE = 1 << 20
-_RANGE = re.compile(r"(?:bytes=)?0-(\d+)\Z")
+_RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})\Z")
 
 
 def upload_blob(
@@ -80,8 +81,7 @@ class _Upload:
         self._path, self._digest, self._size = path, digest, size
         self._on_progress = on_progress
         self._offset = 0
-        self._chunk = max(CHUNK, int(opened.headers.get("OCI-Chunk-Min-Length") or 0))
-        self._moved_to(opened)
+        self._opened(opened)
         self._lost = False  # whether the registry has to be asked how far it came
 
     def send(self) -> None:
@@ -94,8 +94,7 @@ class _Upload:
         if self._lost and not self._ask_offset():
             if self._repository.has_blob(self._digest, self._size):
                 return  # only the last answer was lost
-            self._moved_to(self._request("POST", open_upload(self._repository), (202,)))
-            self._offset = 0
+            self._opened(self._request("POST", open_upload(self._repository), (202,)))
         self._lost = True
         while self._size - self._offset > self._chunk:
             self._patch(self._chunk)
@@ -117,7 +116,10 @@ class _Upload:
         body = _Body(self._path, self._offset, length, self._on_progress)
         answer = self._request("PATCH", self._location, (202,), data=body, headers=headers)
         self._moved_to(answer)
-        self._offset = self._received(answer, self._offset + length)
+        received = self._received(answer, self._offset + length)
+        if received <= self._offset:
+            raise SilentError(f"it took none of {length} bytes, and has {received} of the blob")
+        self._offset = received
 
     def _ask_offset(self) -> bool:
         """Whether the upload can go on, and where: the registry knows it, and has more than a byte of it for sure."""
@@ -139,6 +141,19 @@ class _Upload:
             raise refusal(self._registry.host, method, url, answer)
         read_body(answer, _PIECE, "the registry's answer to an upload")
         return answer
+
+    def _opened(self, answer: requests.Response) -> None:
+        """Begin at the place that the registry gives for a new upload. Raises InputError where it gives none."""
+        if not answer.headers.get("Location"):
+            raise InputError(f"the registry {self._registry.host} opens an upload and does not say where (no Location)")
+        least = answer.headers.get("OCI-Chunk-Min-Length")
+        if least and header_number(answer, "OCI-Chunk-Min-Length") is None:
+            raise InputError(
+                f"the registry {self._registry.host} wants chunks of at least {least[:100]!r} bytes, which is no number"
+            )
+        self._chunk = max(CHUNK, header_number(answer, "OCI-Chunk-Min-Length") or 0)
+        self._moved_to(answer)
+        self._offset = 0
 
     def _moved_to(self, answer: requests.Response) -> None:
         if location := answer.headers.get("Location"):
