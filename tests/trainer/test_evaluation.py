@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -10,11 +11,14 @@ import numpy as np
 import pytest
 from tests.trainer.conftest import CONFIG, RECORDS, RunOnce
 
-from reprise_trainer.backends.interface import WEIGHT, Predictions
+from reprise_trainer.backends.interface import WEIGHT, Predictions, Recipe, Sgd, ShardKey
+from reprise_trainer.backends.jax_backend import JaxBackend
+from reprise_trainer.backends.models import Mlp
+from reprise_trainer.backends.torch_backend import TorchBackend
 from reprise_trainer.data.batches import Fields, open_columns
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError
-from reprise_trainer.evaluation.evaluate import Group, evaluate
+from reprise_trainer.evaluation.evaluate import Evaluation, Group, evaluate
 
 
 @dataclass
@@ -97,3 +101,71 @@ def test_what_the_snapshot_lacks_is_refused_before_training(run_once: RunOnce, a
     ran = run_once(CONFIG + f"{asked}\n")
     assert ran.code == InputError.exit_code and said in ran.error
     assert not list(ran.output.iterdir())
+
+
+def weighed(snapshot: OpenSnapshot, weights: Sequence[object], group: Group | None = None) -> Evaluation:
+    """The oracle's evaluation where each record of class c weighs `weights[c]`."""
+
+    def preprocess(fields: Fields) -> Fields:
+        return {**fields, WEIGHT: np.array(weights, np.float32)[fields["label"]]}
+
+    return evaluate(
+        Oracle([]),  # type: ignore[arg-type]
+        None,
+        open_columns(snapshot, "test"),
+        records=RECORDS["test"],
+        batch_size=32,
+        classes=10,
+        group=group,
+        preprocess=preprocess,
+    )
+
+
+@pytest.mark.parametrize("kind", [TorchBackend, JaxBackend])
+@pytest.mark.parametrize("batch_size", [32, 70])
+def test_what_is_masked_in_training_is_masked_in_evaluation(
+    kind: type[TorchBackend | JaxBackend], batch_size: int, snapshot: OpenSnapshot
+) -> None:
+    backend = kind(Mlp((28, 28), 10, (8,), 0.0), Recipe(Sgd(0.0, 0.0)))
+    state, columns = backend.initial(1), open_columns(snapshot, "test")
+
+    def preprocess(fields: Fields) -> Fields:
+        return {**fields, WEIGHT: (fields["label"] < 4).astype(np.float32)}
+
+    fields = preprocess({name: column.take(np.arange(RECORDS["test"])) for name, column in columns.items()})
+    trained = backend.loss(backend.shard_sums(state, fields, ShardKey(1, 0, 0)))
+    found = evaluate(
+        backend,
+        state,
+        columns,
+        records=RECORDS["test"],
+        batch_size=batch_size,
+        classes=10,
+        preprocess=preprocess,
+    )
+    assert 0 < trained.weight == found.tally.total < RECORDS["test"]
+    assert math.isclose(found.tally.loss, trained.mean, rel_tol=1e-6)
+    assert found.tally.confusion.sum(axis=1)[4:].tolist() == [0] * 6
+
+
+def test_a_record_of_weight_0_is_in_no_group_and_no_list_of_losses(snapshot: OpenSnapshot) -> None:
+    found = weighed(snapshot, [1] * 9 + [0], Group("label"))
+    assert found.fairness is not None and set(found.fairness.groups) == {str(label) for label in range(9)}
+    assert len(found.tally.losses) == found.tally.total < RECORDS["test"]
+
+
+def test_another_weight_counts_in_the_loss_alone(snapshot: OpenSnapshot) -> None:
+    plain, found = weighed(snapshot, [1] * 10), weighed(snapshot, [0.5] * 5 + [2] * 5)
+    assert (found.tally.correct, found.tally.total) == (plain.tally.correct, plain.tally.total)
+    low = int(plain.tally.confusion.sum(axis=1)[:5].sum())
+    assert sum(found.tally.weights) == 0.5 * low + 2 * (RECORDS["test"] - low) and found.tally.loss != plain.tally.loss
+
+
+def test_a_split_on_which_nothing_counts_is_refused(snapshot: OpenSnapshot) -> None:
+    with pytest.raises(InputError, match="each of its records has a weight of 0"):
+        weighed(snapshot, [0] * 10)
+
+
+def test_a_weight_that_is_no_number_a_record_is_refused(snapshot: OpenSnapshot) -> None:
+    with pytest.raises(InputError, match=r"field 'weight' has the shape \[1\], expected one number a record"):
+        weighed(snapshot, np.ones((10, 1)).tolist())

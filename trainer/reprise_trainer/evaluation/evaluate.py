@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from reprise_trainer.backends.interface import WEIGHT, Backend, Predictions, State
 from reprise_trainer.data.batches import Column, Fields
+from reprise_trainer.errors import InputError
 from reprise_trainer.evaluation.fairness import Fairness, judge_fairness
 from reprise_trainer.evaluation.metrics import METRICS
 from reprise_trainer.evaluation.privacy import MembershipRisk
@@ -83,7 +84,8 @@ def evaluate(
 
     Every batch has `batch_size` records, since a matrix product's order of additions depends on its shape; the last is
     padded with record 0, which weighs nothing there. Counts are integers and losses are added exactly, so the
-    order of records doesn't matter.
+    order of records doesn't matter. A record whose field `weight` is 0 counts nowhere; any other weight counts in the
+    loss alone, since counts are of whole records.
 
     Args:
         columns: field name → column of the split.
@@ -91,15 +93,20 @@ def evaluate(
         metrics: names from `METRICS`.
         group: the column whose values are compared; None compares nothing.
         preprocess: maps each batch's fields to those that the model gets; None leaves them as they are.
+
+    Raises:
+        InputError: no record counts, or the field `weight` is no number a record.
     """
     whole, groups = Tally(classes), dict[int, Tally]()
     for fields, count, found in predictions(backend, state, columns, records, batch_size, preprocess):
-        _add(whole, found, slice(count))
+        counted = np.flatnonzero(found.weights[:count])
+        _add(whole, found, counted)
         if group is not None:
-            values = fields[group.column][:count]
+            values = fields[group.column][counted]
             for value in np.unique(values):
-                mine = np.flatnonzero(values == value)
-                _add(groups.setdefault(int(value), Tally(classes)), found, mine)
+                _add(groups.setdefault(int(value), Tally(classes)), found, counted[values == value])
+    if not whole.losses:
+        raise InputError("nothing can be measured on the split: each of its records has a weight of 0")
     fairness = None
     if group is not None:
         fairness = judge_fairness(group.column, {group.name(value): tally for value, tally in groups.items()})
@@ -121,11 +128,19 @@ def predictions(
         numbers[count:] = 0
         fields = {name: column.take(numbers) for name, column in columns.items()}
         given = dict(preprocess(fields) if preprocess else fields)
-        given[WEIGHT] = (np.arange(batch_size) < count).astype(np.float32)
+        given[WEIGHT] = np.where(np.arange(batch_size) < count, _weights(given, batch_size), np.float32(0))
         yield fields, count, backend.predict(state, given)
 
 
-def _add(tally: Tally, found: Predictions, records: slice | NDArray[np.intp]) -> None:
+def _weights(given: Fields, records: int) -> NDArray[np.float32]:
+    """What each record of a batch weighs by its own field, 1 without one."""
+    weights = np.asarray(given.get(WEIGHT, np.ones(records)), np.float32)
+    if weights.shape != (records,):
+        raise InputError(f"field {WEIGHT!r} has the shape {list(weights.shape[1:])}, expected one number a record")
+    return weights
+
+
+def _add(tally: Tally, found: Predictions, records: NDArray[np.intp]) -> None:
     """Add some of a batch's records to `tally`. A user's model gives one row a batch, which counts as it is."""
     if found.scores is None or found.labels is None:
         tally.add_losses(found.losses, found.weights)
