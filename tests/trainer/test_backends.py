@@ -190,6 +190,13 @@ def test_a_state_that_does_not_fit_is_refused(name: str) -> None:
         backend.load({each: value for each, value in good.items() if each != "step"})
 
 
+def test_an_image_too_small_for_the_convolutions_is_refused(name: str) -> None:
+    assert backend_of(name, Cnn((8, 9), 10, (4, 4, 4), 16, 0.0)).initial(1).step == 0
+    with pytest.raises(InputError, match=r"8 x 9 is too small for 4 convolutions.* need 16 x 16") as refused:
+        backend_of(name, Cnn((8, 9), 10, (4, 4, 4, 4), 16, 0.0))
+    assert "at most 3 fit" in refused.value.hint
+
+
 def test_a_profile_that_the_framework_does_not_follow_is_refused(name: str) -> None:
     for switch in FOUND[name]:
         assert switch in PROFILES["portable"].backends[name]

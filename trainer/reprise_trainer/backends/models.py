@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from reprise_trainer.backends.interface import ShardKey
 from reprise_trainer.data.philox import normal, stream_key, uniform, words
+from reprise_trainer.errors import InputError
 
 KERNEL = 3
 """Extent of a convolution's square kernel; padded by 1, so that only pooling shrinks an image."""
@@ -102,7 +103,11 @@ class Parameter:
 
 
 def parameters(model: BuiltIn) -> tuple[Parameter, ...]:
-    """The model's parameters, in the order of the way of the data."""
+    """The model's parameters, in the order of the way of the data.
+
+    Raises:
+        InputError: a `Cnn` has more convolutions than its images have halves.
+    """
     return tuple(_gpt_parameters(model) if isinstance(model, Gpt) else _image_parameters(model))
 
 
@@ -110,6 +115,7 @@ def _image_parameters(model: Cnn | Mlp) -> list[Parameter]:
     layers: list[Parameter] = []
     width = model.image[0] * model.image[1]
     if isinstance(model, Cnn):
+        _require_room(model)
         height, breadth, channels = *model.image, 1
         for number, count in enumerate(model.channels, 1):
             shape = (count, channels, KERNEL, KERNEL)
@@ -120,6 +126,19 @@ def _image_parameters(model: Cnn | Mlp) -> list[Parameter]:
         layers += _layer(f"dense{number}", (count, width), width)
         width = count
     return layers
+
+
+def _require_room(model: Cnn) -> None:
+    """Refuse images of which the poolings would leave nothing."""
+    height, width = model.image
+    count = len(model.channels)
+    if min(height, width) < POOL**count:
+        raise InputError(
+            f"an image of {height} x {width} is too small for {count} convolutions, each of which is followed by a "
+            f"pooling that halves it: {count} need {POOL**count} x {POOL**count} at the least",
+            hint=f"Give model.channels fewer numbers (at most {min(height, width).bit_length() - 1} fit), "
+            'take larger images, or a model of kind "mlp".',
+        )
 
 
 def _layer(name: str, shape: tuple[int, ...], inputs: int) -> list[Parameter]:
