@@ -99,8 +99,8 @@ def witness_run(reference: str | Path, store: Store, policy: Policy, witnesses: 
     evidence = load_evidence(reference, store)
     delegation = read_delegation(verify_bundle(evidence.delegation, policy.delegating_keys()))
     keys: Keys = {f"of run {delegation.run}": read_public_key(delegation.public_key)}
-    found = witnesses.witness(evidence.record, keys)
-    if found.bundle != evidence.record:
+    found = _first(evidence.copies, witnesses, keys) or witnesses.witness(evidence.record, keys)
+    if found.bundle not in (evidence.record, *evidence.copies):
         if evidence.file is not None:
             write_durably(evidence.file, found.bundle)
         kept = str(reference) if evidence.file is None else find_kept_run(evidence.record, store)

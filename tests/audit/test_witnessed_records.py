@@ -19,12 +19,13 @@ from reprise.audit.evidence import load_evidence, verify_evidence
 from reprise.kept_runs import RUN_TYPE
 from reprise.store import Store
 from reprise.trust.proofs import SigstoreProofs
+from reprise.trust.sign import attach_bundle
 from reprise.trust.witness import Witnesses
 from reprise.trust.witness_services import services_of
 from reprise.witness import is_run, witness_run
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import DoesNotHoldError
-from reprise_trainer.identity.bundle import BUNDLE_TYPE, open_bundle
+from reprise_trainer.identity.bundle import BUNDLE_TYPE, RUN_RECORD, open_bundle
 from reprise_trainer.identity.delegation import format_time
 from reprise_trainer.identity.launch import DELEGATION_FILE
 from reprise_trainer.identity.policy import Policy
@@ -117,6 +118,34 @@ def test_a_run_in_a_store_gets_a_referrer_and_stays_what_it_is(
     requests = list(sigstore.requests)
     assert witness_run(digest, store, policy, witnesses(sigstore)).complete
     assert sigstore.requests == requests and len(store.referrers(digest)) == 1
+
+
+@pytest.mark.parametrize(
+    "junk",
+    [
+        {"tlogEntries": [{"junk": "x" * 20_000}]},
+        {"timestampVerificationData": {"rfc3161Timestamps": [{"signedTimestamp": "x" * 20_000}]}},
+    ],
+    ids=["log entry", "time stamp"],
+)
+@pytest.mark.parametrize("first", [True, False], ids=["before", "after"])
+def test_a_longer_copy_with_junk_beside_a_record_harms_nobody(
+    run: MadeRun, sigstore: PrivateSigstore, folder: Path, tmp_path: Path, first: bool, junk: dict[str, Any]
+) -> None:
+    store = Store.open(tmp_path / "store")
+    digest, policy = kept(folder, store), asking(run, sigstore, log=True, time=True)
+    document = json.loads((folder / RECORD_FILE).read_bytes())
+    document["verificationMaterial"] |= junk
+    if first:
+        attach_bundle(store, digest, json.dumps(document).encode(), RUN_RECORD)
+        with pytest.raises(DoesNotHoldError, match="the run record: it has no entry in a log"):
+            verify_evidence(load_evidence(digest, store), policy)
+    assert witness_run(digest, store, policy, witnesses(sigstore)).complete
+    if not first:
+        attach_bundle(store, digest, json.dumps(document).encode(), RUN_RECORD)
+    assert verify_evidence(load_evidence(digest, store), policy).chain.witnessed.logged
+    assert witness_run(digest, store, policy, witnesses(sigstore)).complete
+    assert len(store.referrers(digest)) == 2
 
 
 def test_the_time_that_others_prove_decides_whether_the_run_s_key_was_still_good(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +17,7 @@ from reprise.trust.proofs import SigstoreProofs
 from reprise.trust.sign import stored_bundles
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
 from reprise_trainer.config.read import RunConfig, read_config
-from reprise_trainer.errors import DoesNotHoldError, NotFoundError, RepriseError
+from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError, RepriseError
 from reprise_trainer.identity.bundle import Envelope, open_bundle
 from reprise_trainer.identity.launch import CODE_FILE, DELEGATION_FILE, START_FOLDER
 from reprise_trainer.identity.policy import Policy
@@ -30,6 +31,8 @@ class Evidence:
     """The bytes of a run's documents, none of them checked yet; `where` says where they are from, `file` is the
     record's, where it is one. `code` is the archive of its own code, where it had some, and `start` the folder of the
     checkpoint that it started from, where it did; `store` may have that too, when the configuration names its digest.
+    `copies` are bundles with the record's very signature, the fullest first: `reprise witness` adds such, and so can
+    anybody, with a wrong log entry.
     """
 
     record: bytes
@@ -40,6 +43,7 @@ class Evidence:
     code: bytes | None = None
     start: Path | None = None
     store: Store | None = None
+    copies: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +71,8 @@ def load_evidence(reference: str | Path, store: Store) -> Evidence:
     if DIGEST_PATTERN.match(str(reference)):
         digest = store.resolve(str(reference))
         files = store.files(digest)
-        return replace(_evidence({**files, **_witnessed(files, store, digest)}, {}, f"run {digest}"), store=store)
+        found = _evidence(files, {}, f"run {digest}")
+        return replace(found, store=store, copies=_copies(found.record, store, digest))
     path = Path(reference)
     path = path / RECORD_FILE if path.is_dir() else path
     beside: dict[str, bytes] = {}
@@ -87,8 +92,7 @@ def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = No
         InputError: a document is malformed.
         DoesNotHoldError: a signature, the delegation or a digest does not hold; the message says which.
     """
-    proofs = SigstoreProofs(policy.root) if policy.needs_root else None
-    chain = verify_record(evidence.record, evidence.delegation, policy, at, proofs=proofs)
+    chain = _chain(evidence, policy, at)
     record = read_record(chain.record.predicate)
     config_bytes = record.config_text.encode()
     for what, said, found in (
@@ -101,6 +105,15 @@ def verify_evidence(evidence: Evidence, policy: Policy, at: datetime | None = No
             raise DoesNotHoldError(f"the run record's {what} is {said}, but what comes with it is {found}")
     config = read_config(config_bytes, where="the run record's configuration")
     return VerifiedRun(record, config, config_bytes, chain, _own_code(config, evidence), _start(config, evidence))
+
+
+def _chain(evidence: Evidence, policy: Policy, at: datetime | None) -> VerifiedRecord:
+    """The record's chain by the first of its copies that holds; where none does, what is wrong with the record."""
+    proofs = SigstoreProofs(policy.root) if policy.needs_root else None
+    for copy in evidence.copies:
+        with suppress(DoesNotHoldError, InputError):
+            return verify_record(copy, evidence.delegation, policy, at, proofs=proofs)
+    return verify_record(evidence.record, evidence.delegation, policy, at, proofs=proofs)
 
 
 def _own_code(config: RunConfig, evidence: Evidence) -> bytes | None:
@@ -163,11 +176,11 @@ def _stored_run(record: bytes, store: Store) -> dict[str, bytes]:
     return {} if run is None else store.files(run)
 
 
-def _witnessed(files: Mapping[str, bytes], store: Store, run: str) -> dict[str, bytes]:
-    """The run's record with most beside its signature (`reprise witness` keeps it as a referrer of the run)."""
-    record = files.get(RECORD_FILE)
-    same = [each for _, each in stored_bundles(store, run) if record and _envelope(each) == _envelope(record)]
-    return {RECORD_FILE: max(same, key=len)} if same else {}
+def _copies(record: bytes, store: Store, run: str) -> tuple[bytes, ...]:
+    """The referrers of a run with its record's signature (`reprise witness` keeps them so), the fullest first."""
+    envelope = _envelope(record)
+    same = [each for _, each in stored_bundles(store, run) if envelope and _envelope(each) == envelope]
+    return tuple(sorted(same, key=len, reverse=True))
 
 
 def _envelope(bundle: bytes) -> Envelope | None:

@@ -76,6 +76,8 @@ class Witnesses:
         entries, stamps = read_material(bundle)
         if entries:
             self._check(bundle, verifier)
+        elif stamps:
+            self.proofs.require_stamps(stamps, envelope.signature)
         kind = read_statement(envelope.payload, by).predicate_type
         done = Witnessing(by, kind, "there", "there", "", bundle)
         if not stamps:
