@@ -11,7 +11,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509.oid import ExtensionOID
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from keyless_signing import DIGEST, root_of
@@ -95,6 +99,27 @@ def test_a_policy_that_asks_for_log_and_time_holds_once_a_key_s_signature_is_wit
     assert open_bundle(done.bundle) == open_bundle(bundle)
     assert judged(asked, done.bundle)[0]
     assert not judged(policy_for(instance, log=True), bundle)[0]
+
+
+@pytest.mark.parametrize("odd", ["name", "twice", "version"])
+def test_a_stranger_s_odd_certificate_is_passed_over(both: PrivateSigstore, store: Store, image: str, odd: str) -> None:
+    sign_image(store, image, "one", KEY)
+    names = x509.UnrecognizedExtension(ExtensionOID.SUBJECT_ALTERNATIVE_NAME, bytes.fromhex("3004a5020500"))
+    nobody = x509.CertificateBuilder(x509.Name([]), x509.Name([]), STRANGER.public_key(), 1)
+    builder = nobody.not_valid_before(NOW).not_valid_after(NOW)
+    raw = builder.add_extension(names, critical=False).sign(STRANGER, hashes.SHA256()).public_bytes(Encoding.DER)
+    if odd == "twice":
+        other = builder.add_extension(names, critical=False).add_extension(
+            x509.UnrecognizedExtension(x509.ObjectIdentifier("2.5.29.18"), b"0\0"), critical=False
+        )
+        raw = other.sign(STRANGER, hashes.SHA256()).public_bytes(Encoding.DER).replace(b"\x55\x1d\x12", b"\x55\x1d\x11")
+    if odd == "version":
+        raw = raw.replace(bytes.fromhex("a003020102"), bytes.fromhex("a003020107"))
+    document = json.loads(signed(STRANGER, image))
+    document["verificationMaterial"] = {"certificate": {"rawBytes": base64.b64encode(raw).decode()}}
+    attach_bundle(store, image, canonical_json(document), IMAGE_SIGNATURE)
+    report = witness_image(store, image, policy_for(both), witnesses(both))
+    assert report.complete and report.passed_over == 1
 
 
 def test_a_log_without_a_time_leaves_a_policy_that_asks_for_one_unmet() -> None:

@@ -92,7 +92,10 @@ def certificate_identity(certificate: x509.Certificate) -> tuple[str, str]:
         extension = certificate.extensions.get_extension_for_oid(OIDCIssuerV2.oid).value
         issuer = _utf8_string(extension.value) if isinstance(extension, x509.UnrecognizedExtension) else ""
         OIDCIssuerV2(issuer).verify(certificate)  # sigstore's own reading of the extension is the same
-    except (x509.ExtensionNotFound, ValueError, VerificationError) as error:
+    except (
+        *(x509.ExtensionNotFound, x509.DuplicateExtension, x509.UnsupportedGeneralNameType),
+        *(ValueError, VerificationError),
+    ) as error:
         raise DoesNotHoldError(f"the certificate does not say who signed: {error}") from error
     if len(subjects) != 1 or len(names) != 1:
         raise DoesNotHoldError(f"the certificate names {len(subjects)} subjects, expected one e-mail address or URI")
@@ -146,7 +149,7 @@ def read_certificate(bundle: bytes) -> x509.Certificate:
     try:
         data = base64.b64decode(document["verificationMaterial"]["certificate"]["rawBytes"], validate=True)
         return x509.load_der_x509_certificate(data)
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, x509.InvalidVersion) as error:
         raise InputError(f"the bundle has no certificate that can be read: {error}") from error
 
 
