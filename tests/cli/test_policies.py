@@ -12,6 +12,7 @@ from small_image import Entry, make_image
 
 from reprise.store import Store
 from reprise.trust.keys import make_key
+from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.identity.bundle import public_pem
 
 
@@ -106,6 +107,26 @@ def test_a_policy_that_cannot_be_exported_leaves_no_file(reprise: Any, signed: s
     done = reprise("policy", "export", "--for", "containers", "--output", tmp_path / "out", "--policy", policy)
     assert done.code == 65 and "2 of 3 signers cannot be exported" in done.err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("target", ["containers", "containerd", "kubernetes"])
+@pytest.mark.parametrize("root", [None, b"{}", b"\xff"], ids=["none", "another", "no text"])
+def test_a_policy_without_the_root_that_it_pins_is_not_exported(
+    reprise: Any, signed: str, tmp_path: Path, target: str, root: bytes | None
+) -> None:
+    pinned = add_rule(tmp_path, "pinned", f'trusted_root = "sha256:{"0" * 64}"')
+    if root is not None:
+        (tmp_path / "trusted_root.json").write_bytes(root)
+    done = reprise("policy", "export", "--for", target, "--output", tmp_path / "out", "--policy", pinned)
+    assert done.code == (66 if root is None else 1) and "sha256:" in done.err, done
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_pinned_root_that_is_no_text_is_one_message(reprise: Any, signed: str, tmp_path: Path) -> None:
+    (tmp_path / "trusted_root.json").write_bytes(b"\xff")
+    pinned = add_rule(tmp_path, "pinned", f'trusted_root = "{sha256_digest(bytes([255]))}"')
+    done = reprise("policy", "export", "--for", "containerd", "--output", tmp_path / "out", "--policy", pinned)
+    assert done.code == 65 and "the trusted root is not text" in done.err and not (tmp_path / "out").exists()
 
 
 def test_the_verbs_show_an_example(reprise: Any) -> None:

@@ -76,6 +76,15 @@ def test_what_is_wrong_is_one_message(reprise: Any, config: Path, tmp_path: Path
     assert reprise("witness", "small", "--trust-config", config).code == 66  # no policy yet
     assert reprise("sign", "small").code == 0
     assert reprise("witness", "small", "--trust-config", tmp_path / "home" / "policy.toml").code == 65
+    whole, broken = json.loads(config.read_text()), tmp_path / "broken.json"
+    old = whole["trustedRoot"] | {"mediaType": "application/vnd.dev.sigstore.trustedroot.v0.2+json"}
+    no_log = whole["signingConfig"] | {"rekorTlogUrls": []}
+    for change, pins in (({"trustedRoot": old}, False), ({"signingConfig": no_log}, True)):
+        broken.write_text(json.dumps(whole | change))
+        done = reprise("witness", "small", "--trust-config", broken)
+        assert done.code == 65 and "is not a Sigstore client trust config" in done.err
+        taken = reprise("policy", "trusted-root", "--trust-config", broken, "--output", tmp_path / "root.json")
+        assert taken.code == (0 if pins else 65)
     make_image(Store.open(tmp_path / "store"), {"base": {"etc/name": Entry(b"y")}}, tag="other")
     done = reprise("witness", "other", "--trust-config", config)
     assert done.code == 1 and "reprise sign IMAGE" in done.err

@@ -74,6 +74,12 @@ def test_a_key_that_another_process_made_meanwhile_stays_and_is_not_said_to_be_t
     assert not is_encrypted(path) and [each.name for each in path.parent.iterdir()] == [path.name]
 
 
+def test_a_descriptor_that_no_process_has_is_named() -> None:
+    for number in (99_999_999_999, 1 << 80):
+        with pytest.raises(InputError, match=f"of it from file descriptor {number}: "):
+            from_descriptor(number)("it")
+
+
 def test_a_key_keeps_its_identity_when_it_is_encrypted_and_changed(path: Path) -> None:
     key = load_or_make_key(path)
     assert not is_encrypted(path)
@@ -245,6 +251,8 @@ def test_a_terminal_is_asked_without_echo(tmp_path: Path) -> None:
     assert code == 0 and "BEGIN PUBLIC KEY" in screen and "hunter2" not in screen
     code, screen = at_a_terminal(typed=["hunter2"], home=tmp_path)
     assert code == 0 and "Passphrase of the signing key" in screen and "hunter2" not in screen
+    code, screen = at_a_terminal(typed=["\x04"], home=tmp_path)  # Ctrl-D
+    assert code == 65 and "is empty" in screen and "Traceback" not in screen
     code, screen = at_a_terminal("--change-passphrase", typed=["hunter2", "new", "nwe"], home=tmp_path)
     assert code == 65 and "the two new passphrases differ" in screen and "nwe" not in screen
     load_key(tmp_path / "signing-key.pem", saying(b"hunter2"))

@@ -182,6 +182,11 @@ def test_the_image_signature_is_required_when_nothing_is_said() -> None:
         (TEXT + "repositories = ['a.org/../x']", "expected HOST/PATH"),
         (TEXT + "trusted_root = 'abc'", "expected sha256: and 64 hex digits"),
         (TEXT + "trusted_root = ''", "expected sha256: and 64 hex digits"),
+        (TEXT + "[policy]\nnot_after = 9999-12-31T23:59:59-05:00", "expected a time of the years 1 to 9999 in UTC"),
+        (
+            TEXT + "[[identities]]\nissuer = 'x'\nsubject_pattern = 'a{99999999999999999999}'",
+            "not a regular expression",
+        ),
         (TEXT + "[revoked]\nkeys = ['abc']", "expected a fingerprint as"),
         (TEXT + "[revoked]\nimages = ['abc']", "expected sha256: and 64 hex digits"),
         (TEXT + "[revoked]\nimage = []", "unknown key 'image'; did you mean 'images'"),

@@ -47,9 +47,12 @@ def export(
     from reprise.trust.export_containerd import export_containerd
     from reprise.trust.keys import home
     from reprise.trust.policy_file import POLICY_FILE, load_policy
+    from reprise.trust.proofs import SigstoreProofs
 
     place = policy or home() / POLICY_FILE
     rules = load_policy(place)
+    if rules.trusted_root:
+        SigstoreProofs(rules.root).require_root(rules.trusted_root)  # else the tool would refuse every image
     if target == "containerd":
         exported = export_containerd(place.read_bytes(), rules.root, output, sys.executable)
     else:
@@ -82,6 +85,6 @@ def trusted_root(
     from reprise.trust.keyless_signer import read_trust_config
     from reprise.trust.policy_file import save_trusted_root
 
-    digest = save_trusted_root(read_trust_config(trust_config).trusted_root, output)
+    digest = save_trusted_root(read_trust_config(trust_config, services=False).trusted_root, output)
     document = {"file": str(output), "trusted_root": digest}
     print_json(document) if as_json else print_document(document)

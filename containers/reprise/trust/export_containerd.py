@@ -29,8 +29,12 @@ def export_containerd(policy: bytes, root: bytes, folder: Path, python: str) -> 
         python: the Python program that has `reprise`.
 
     Raises:
-        InputError: the folder's name can't stand in TOML.
+        InputError: the folder's name can't stand in TOML; or the trusted root is not text.
     """
+    try:
+        root_text = root.decode()
+    except UnicodeDecodeError as error:
+        raise InputError(f"the trusted root is not text: {error}") from error
     place = str(folder.resolve())
     if any(char in place for char in '"\\\n') or not place.isprintable():
         raise InputError(f"the folder {place!r} cannot be named in containerd's configuration")
@@ -39,7 +43,7 @@ def export_containerd(policy: bytes, root: bytes, folder: Path, python: str) -> 
         PROGRAM: f'#!/bin/sh\nexec {command} "$@"\n',
         "policy.toml": policy.decode(),
         "config.toml": _CONFIG.format(place=place, seconds=SECONDS),
-        **({ROOT_FILE: root.decode()} if root else {}),
+        **({ROOT_FILE: root_text} if root else {}),
     }
     return Export(files, ("a tag that goes back to an older image",), executables=frozenset({PROGRAM}))
 

@@ -138,12 +138,13 @@ class _CapturingLog:
         )
 
 
-def read_trust_config(path: Path | None, *, offline: bool = False) -> ClientTrustConfig:
+def read_trust_config(path: Path | None, *, offline: bool = False, services: bool = True) -> ClientTrustConfig:
     """Which Sigstore is used: a client trust config in a file, or the public good instance, whose own is fetched (TUF).
 
     Args:
         path: the file; None for the public instance.
         offline: ask nobody, and take what was last fetched, or what came with sigstore-python.
+        services: whether its services are used, and not its trusted root alone.
 
     Raises:
         NotFoundError: the file cannot be read.
@@ -169,7 +170,9 @@ def read_trust_config(path: Path | None, *, offline: bool = False) -> ClientTrus
     except ValueError as error:
         raise InputError(f"{path} is not text: {error}") from error
     try:
-        return ClientTrustConfig.from_json(text)
+        config = ClientTrustConfig.from_json(text)
+        _ = config.trusted_root, config.signing_config if services else None  # each is read only when it is asked for
+        return config
     except Exception as error:  # of pydantic and of sigstore
         raise InputError(f"{path} is not a Sigstore client trust config: {one_line(error)}") from error
 

@@ -28,7 +28,7 @@ def from_prompt(what: str) -> bytes:
         InputError: there is no terminal, or nothing was typed.
     """
     _require_terminal(what)
-    return _not_empty(getpass.getpass(f"Passphrase of {what}: ").encode(), what)
+    return _not_empty(_typed(f"Passphrase of {what}: "), what)
 
 
 def new_from_prompt(what: str) -> bytes:
@@ -38,8 +38,8 @@ def new_from_prompt(what: str) -> bytes:
         InputError: there is no terminal, nothing was typed, or the two differ.
     """
     _require_terminal(what)
-    first = _not_empty(getpass.getpass(f"New passphrase of {what}: ").encode(), what)
-    if getpass.getpass("The same again: ").encode() != first:
+    first = _not_empty(_typed(f"New passphrase of {what}: "), what)
+    if _typed("The same again: ") != first:
         raise InputError("the two new passphrases differ; nothing was changed")
     return first
 
@@ -54,9 +54,10 @@ def from_descriptor(descriptor: int) -> Passphrase:
                 line += byte
                 if len(line) > _LONGEST:
                     raise InputError(f"file descriptor {descriptor} gives more than {_LONGEST} bytes in its first line")
-        except OSError as error:
+        except (OSError, OverflowError) as error:  # a number that no descriptor can have
+            why = error.strerror if isinstance(error, OSError) else error
             raise InputError(
-                f"cannot read the passphrase of {what} from file descriptor {descriptor}: {error.strerror}"
+                f"cannot read the passphrase of {what} from file descriptor {descriptor}: {why}"
             ) from error
         return _not_empty(line, what)
 
@@ -100,6 +101,13 @@ def _require_terminal(what: str) -> None:
             pass
     except OSError:
         raise InputError(f"the passphrase of {what} is needed, and there is no terminal to ask", hint=_HINT) from None
+
+
+def _typed(prompt: str) -> bytes:
+    try:
+        return getpass.getpass(prompt).encode()
+    except EOFError:  # Ctrl-D
+        return b""
 
 
 def _not_empty(passphrase: bytes, what: str) -> bytes:

@@ -225,7 +225,7 @@ def _read_identity(entry: Table) -> SignerIdentity:
         raise InputError(f"{entry.where} needs an issuer, and either a subject or a subject_pattern")
     try:
         re.compile(pattern)
-    except (re.error, RecursionError) as error:
+    except (re.error, RecursionError, OverflowError) as error:
         raise InputError(f"{entry.where}: subject_pattern is not a regular expression: {error}") from error
     return SignerIdentity(issuer, subject, pattern)
 

@@ -89,4 +89,9 @@ class Table:
             return None
         if not isinstance(value, datetime) or value.tzinfo is None:
             raise InputError(f"{self.where} {name} is {value!s}; expected a time such as 2027-01-31T00:00:00Z")
-        return value.astimezone(UTC).replace(microsecond=0)
+        try:
+            return value.astimezone(UTC).replace(microsecond=0)
+        except OverflowError:  # another year in UTC, that no calendar here has
+            raise InputError(
+                f"{self.where} {name} is {value!s}; expected a time of the years 1 to 9999 in UTC"
+            ) from None
