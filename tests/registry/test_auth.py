@@ -255,6 +255,18 @@ def test_a_helper_is_asked_with_the_host_on_its_input(
     assert find_credentials("a.org") == Credentials("get", "for a.org")
 
 
+@pytest.mark.parametrize("key", ["https://index.docker.io/v1/", "docker.io", "credsStore"])
+@pytest.mark.parametrize("stored", ["https://index.docker.io/v1/", "docker.io"])
+def test_a_helper_is_asked_for_docker_s_hub_by_docker_s_name_and_by_ours(
+    no_logins: Path, monkeypatch: pytest.MonkeyPatch, key: str, stored: str
+) -> None:
+    write(no_logins, {key: "mine"} if key == "credsStore" else {"credHelpers": {key: "mine"}})
+    has = """echo '{"Username":"u","Secret":"p"}'"""
+    helper(no_logins, monkeypatch, f'read host; [ "$host" = {stored} ] || {{ echo not found; exit 1; }}; {has}')
+    asked = key in (stored, "credsStore")
+    assert find_credentials("docker.io") == (Credentials("u", "p") if asked else None)
+
+
 def test_a_helper_may_have_an_identity_token(no_logins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(no_logins, {"credsStore": "mine"})
     helper(no_logins, monkeypatch, """echo '{"Username":"<token>","Secret":"t"}'""")

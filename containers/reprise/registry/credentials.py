@@ -21,6 +21,9 @@ _HELPER_SECONDS = 60
 _TOKEN_USER = "<token>"
 """User name by which a helper says that its secret is an identity token."""
 
+_DOCKER_HUB = "https://index.docker.io/v1/"
+"""What docker calls its own hub, in its configuration and to its helpers."""
+
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
@@ -40,9 +43,10 @@ def find_credentials(host: str) -> Credentials | None:
     """
     for path in config_files():
         config = _read(path)
-        helper = _table(config, "credHelpers").get(host) or config.get("credsStore")
-        if helper and (found := _ask_helper(str(helper), host)):
-            return found
+        for name in _stored_names(host):
+            helper = _table(config, "credHelpers").get(name) or config.get("credsStore")
+            if helper and (found := _ask_helper(str(helper), name)):
+                return found
         for key, entry in _table(config, "auths").items():
             if _host_of(key) == host and isinstance(entry, dict) and (found := _stored(path, host, entry)):
                 return found
@@ -72,6 +76,11 @@ def _read(path: Path) -> dict[str, Any]:
 def _table(config: Mapping[str, Any], key: str) -> dict[str, Any]:
     value = config.get(key)
     return value if isinstance(value, dict) else {}
+
+
+def _stored_names(host: str) -> tuple[str, ...]:
+    """By which names docker and podman have helpers store a registry's login."""
+    return (_DOCKER_HUB, host) if host == "docker.io" else (host,)
 
 
 def _host_of(key: str) -> str:
