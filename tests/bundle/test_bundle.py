@@ -15,6 +15,7 @@ from reprise.bundle.read import load_bundle
 from reprise.bundle.write import write_bundle
 from reprise.registry.origin import open_origin
 from reprise.registry.pull import bring
+from reprise.store import Store
 from reprise.trust.verify import verify_image
 from reprise_trainer.canonical import sha256_digest
 from reprise_trainer.errors import InputError, NotFoundError
@@ -76,6 +77,22 @@ def test_an_index_of_images_goes_whole(shipped: Shipped) -> None:
 def test_loading_twice_brings_nothing_new(shipped: Shipped) -> None:
     first, second = load_bundle(shipped.file, shipped.there), load_bundle(shipped.file, shipped.there)
     assert first.blobs > 0 and (second.blobs, second.bytes) == (0, 0)
+
+
+def test_two_loads_at_once_both_end_well(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_file, others = Store.add_file, []
+
+    def overtaken(store: Store, path: Path, digest: str) -> None:
+        if not others:  # a load that has written its first blob is overtaken by a whole other one
+            others.append(digest)
+            load_bundle(shipped.file, shipped.there)
+        add_file(store, path, digest)
+
+    monkeypatch.setattr(Store, "add_file", overtaken)
+    assert load_bundle(shipped.file, shipped.there, check=shipped.check).image == shipped.digest
+    for blob in (shipped.there.root / "blobs" / "sha256").iterdir():
+        shipped.there.check(f"sha256:{blob.name}")
+    assert list((shipped.there.root / "partial").iterdir()) == []
 
 
 def test_data_come_along_under_their_digest(shipped: Shipped) -> None:

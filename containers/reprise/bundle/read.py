@@ -18,6 +18,7 @@ from reprise.registry.checked_pull import REFERRER_LIMIT, Check, judging_store
 from reprise.registry.manifest import MANIFEST_LIMIT, Descriptor, ReadManifest, read_manifest
 from reprise.registry.reference import parse_reference
 from reprise.store import Store
+from reprise.store.copies import blob_writer
 from reprise.store.index_entries import TAG
 from reprise.store.platforms import INDEX_TYPES
 from reprise_trainer.canonical import DIGEST_PATTERN, sha256_digest
@@ -283,15 +284,11 @@ def _bring(bundle: _Bundle, blob: Descriptor, store: Store, on_event: OnEvent) -
     if store.has(blob.digest):
         _expect_digest(bundle, blob, lambda piece: None)
         return 0
-    place = store.partial(blob.digest).with_suffix(".bundle")
     try:
-        with place.open("wb") as target:
+        with blob_writer(store, blob.digest) as target:
             _expect_digest(bundle, blob, target.write)
-        store.add_file(place, blob.digest)
     except OSError as error:
-        raise storage_error(error, place) from error
-    finally:
-        place.unlink(missing_ok=True)
+        raise storage_error(error, store.place(blob.digest)) from error
     name = blob.title or blob.digest[7:19]
     on_event({"event": "pull", "name": name, "bytes": blob.size, "total": blob.size})
     return blob.size
