@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,7 +24,7 @@ from reprise_trainer.errors import InputError, NotFoundError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 from reprise_trainer.identity.policy import write_policy
 
-from .conftest import Shipped
+from .conftest import Members, Shipped
 
 
 def test_the_image_is_whole_on_the_other_side_and_the_policy_holds(shipped: Shipped) -> None:
@@ -79,20 +81,32 @@ def test_loading_twice_brings_nothing_new(shipped: Shipped) -> None:
     assert first.blobs > 0 and (second.blobs, second.bytes) == (0, 0)
 
 
-def test_two_loads_at_once_both_end_well(shipped: Shipped, monkeypatch: pytest.MonkeyPatch) -> None:
-    add_file, others = Store.add_file, []
+def test_a_load_that_fails_meanwhile_takes_nothing_from_another(
+    shipped: Shipped, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_file, met = Store.add_file, []
 
-    def overtaken(store: Store, path: Path, digest: str) -> None:
-        if not others:  # a load that has written its first blob is overtaken by a whole other one
-            others.append(digest)
-            load_bundle(shipped.file, shipped.there)
+    def meanwhile(store: Store, path: Path, digest: str) -> None:
+        if not met:  # the first blob is written and not yet in the store
+            met.append(digest)
+            damaged = replace(shipped, file=tmp_path / "damaged.tar")
+            shutil.copy(shipped.file, damaged.file)
+            damaged.spoil(lambda members: spoil_blob(members, digest))
+            with pytest.raises(InputError, match=f"{digest} has digest"):
+                load_bundle(damaged.file, shipped.there)
         add_file(store, path, digest)
 
-    monkeypatch.setattr(Store, "add_file", overtaken)
+    monkeypatch.setattr(Store, "add_file", meanwhile)
     assert load_bundle(shipped.file, shipped.there, check=shipped.check).image == shipped.digest
-    for blob in (shipped.there.root / "blobs" / "sha256").iterdir():
-        shipped.there.check(f"sha256:{blob.name}")
+    shipped.there.check(met[0])
     assert list((shipped.there.root / "partial").iterdir()) == []
+
+
+def spoil_blob(members: Members, digest: str) -> None:
+    """Change a blob's first byte."""
+    members[:] = [
+        (info, bytes([data[0] ^ 1]) + data[1:] if info.name.endswith(digest[7:]) else data) for info, data in members
+    ]
 
 
 def test_data_come_along_under_their_digest(shipped: Shipped) -> None:
