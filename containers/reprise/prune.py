@@ -10,13 +10,14 @@ from __future__ import annotations
 import fcntl
 import os
 import re
-import shutil
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from reprise.engine.interface import ImageRef
+from reprise.engine.remove import remove_tree
 from reprise.engine.unpack import only_unpacker, unpacked_folder
 from reprise.kept_runs import RUN_TYPE
 from reprise.store import Store
@@ -71,13 +72,17 @@ def prune(store: Store, *, dry_run: bool = False) -> Pruned:
     with only_unpacker(folder):
         kept = _kept_names(store)
         unneeded = [each for each in _unpacked(folder) if each.folder.name not in kept]
-        free = [each for each in unneeded if _is_free(each.folder)]
-        size = _bytes_of(each.folder for each in free)
+        places: dict[Unneeded, Path] = {}
+        for each in unneeded:
+            with _unused(each.folder) as unused:
+                if unused:
+                    places[each] = each.folder if dry_run else _set_aside(each.folder)
+        size = _bytes_of(places.values())
         if not dry_run:
-            for each in free:
-                _remove(each.folder)
-    in_use = tuple(each for each in unneeded if each not in free)
-    return Pruned(tuple(free), in_use, size, dry_run)
+            for place in places.values():
+                _remove(place)
+    in_use = tuple(each for each in unneeded if each not in places)
+    return Pruned(tuple(places), in_use, size, dry_run)
 
 
 def needed_images(store: Store) -> set[str]:
@@ -120,14 +125,17 @@ def _unpacked(folder: Path) -> Iterator[Unneeded]:
             yield Unneeded(kind, f"sha256:{place.name.removeprefix('image-')}", place)
 
 
-def _is_free(folder: Path) -> bool:
-    """Whether no run has it as its root: runs hold a shared lock on what they run on."""
+@contextmanager
+def _unused(folder: Path) -> Iterator[bool]:
+    """Whether no run has it as its root: runs hold a shared lock on what they run on. None gets it during the block."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        return True
-    except BlockingIOError:
-        return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
     finally:
         os.close(descriptor)
 
@@ -135,20 +143,29 @@ def _is_free(folder: Path) -> bool:
 def _bytes_of(folders: Iterable[Path]) -> int:
     """Bytes of the files that have no other link than those in `folders`."""
     seen: dict[tuple[int, int], list[int]] = {}
-    for folder in folders:
-        for root, _, names in os.walk(folder):
-            for name in names:
-                status = os.lstat(f"{root}/{name}")
+    waiting = [str(folder) for folder in folders]
+    while waiting:
+        with os.scandir(waiting.pop()) as entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    waiting.append(entry.path)
+                    continue
+                status = entry.stat(follow_symlinks=False)
                 found = seen.setdefault((status.st_dev, status.st_ino), [status.st_nlink, status.st_size])
                 found[0] -= 1
     return sum(size for left, size in seen.values() if left == 0)
 
 
-def _remove(folder: Path) -> None:
-    """Remove a folder; what an interruption leaves of it, the next unpacking clears away."""
-    aside = folder.with_name(f".part-{folder.name}")
+def _set_aside(folder: Path) -> Path:
+    """Where a folder is from now on; what an interruption leaves of it, the next unpacking clears away."""
     try:
-        folder.rename(aside)
-        shutil.rmtree(aside)
+        return folder.rename(folder.with_name(f".part-{folder.name}"))
+    except OSError as error:
+        raise storage_error(error, folder) from error
+
+
+def _remove(folder: Path) -> None:
+    try:
+        remove_tree(folder)
     except OSError as error:
         raise storage_error(error, folder) from error

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -20,7 +21,7 @@ import reprise
 from reprise.engine import namespaces
 from reprise.engine.flat_copy import flat_copy, flat_folder
 from reprise.engine.interface import ImageRef
-from reprise.engine.namespaces import NamespacesEngine, NoOverlayError, Plan, _Failure, make_plan, run_plan
+from reprise.engine.namespaces import NamespacesEngine, NoOverlayError, Plan, _Failure, _held, make_plan, run_plan
 from reprise.engine.unpack import only_unpacker, unpack_layers, unpacked_folder
 from reprise.store import Store
 from reprise_trainer.errors import SystemFailureError
@@ -130,6 +131,27 @@ def test_a_run_holds_what_it_runs_on_until_it_ends(bench, plan: Plan, kind: str)
 
     assert run_plan(plan, on_line=lambda line: during.append(is_free()), on_error_line=print) == 0
     assert during == [False] and is_free()
+
+
+def test_a_run_whose_root_is_removed_before_it_can_hold_it_says_so(tmp_path: Path, plan: Plan) -> None:
+    root = tmp_path / "root"
+    root.mkdir()
+    with ThreadPoolExecutor(1) as pool:
+        removing = os.open(root, os.O_RDONLY)
+        fcntl.flock(removing, fcntl.LOCK_EX)
+
+        def begin() -> None:
+            with _held(replace(plan, flat=str(root))):
+                pass
+
+        began = pool.submit(begin)
+        with pytest.raises(TimeoutError):
+            began.result(0.5)  # it waits for the lock
+        root.rename(tmp_path / "aside")
+        root.mkdir()
+        os.close(removing)
+        with pytest.raises(SystemFailureError, match=f"{root} cannot be used"):
+            began.result()
 
 
 def test_a_run_whose_root_was_removed_says_so(plan: Plan) -> None:

@@ -5,21 +5,23 @@ from __future__ import annotations
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 from small_image import Entry, make_image
 
+from reprise import prune as prune_module
 from reprise.engine.flat_copy import flat_copy
-from reprise.engine.interface import ImageRef
+from reprise.engine.interface import ImageRef, RunFolders
+from reprise.engine.namespaces import _held, make_plan
 from reprise.engine.unpack import unpack_layers, unpacked_folder
 from reprise.kept_runs import RUN_TYPE
 from reprise.prune import prune
 from reprise.store import Store
 from reprise.store.references import record_pull
-from reprise_trainer.errors import InputError
+from reprise_trainer.errors import InputError, SystemFailureError
 from reprise_trainer.identity.inventory import MANIFEST_TYPE
 
 NOISE = os.urandom(200_000)
@@ -114,6 +116,37 @@ def test_the_root_of_a_running_run_stays_until_it_ends(store: Store) -> None:
         assert done.bytes == 0  # its files are linked from there
     prune(store)
     assert not root.exists()
+
+
+def test_a_run_that_begins_meanwhile_has_its_root_or_is_told(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    old, _ = unpacked(store, 1), unpacked(store, 2)
+    folders = [tmp_path / name for name in ("launch", "data", "output")]
+    for folder in folders:
+        folder.mkdir()
+    plan = make_plan(ImageRef(store, old), RunFolders(*folders))
+    count = prune_module._bytes_of
+
+    def counted_while_a_run_begins(places: Iterable[Path]) -> int:
+        with pytest.raises(SystemFailureError) as caught, _held(plan):
+            pass
+        assert "reprise prune" in caught.value.hint
+        return count(places)
+
+    monkeypatch.setattr(prune_module, "_bytes_of", counted_while_a_run_begins)
+    assert prune(store).in_use == ()
+    assert not Path(plan.flat).exists()
+
+
+def test_a_layer_of_folders_far_too_deep_that_an_earlier_version_unpacked_goes_too(store: Store) -> None:
+    old, new = unpacked(store, 1), unpacked(store, 2)
+    root = os.open(unpacked_folder(store) / f"image-{old.removeprefix('sha256:')}", os.O_RDONLY)
+    for depth in range(1, 1_501):
+        os.mkdir("d/" * depth, dir_fd=root)
+    os.close(root)
+    prune(store)
+    assert names(store) == names_of(store, new)
 
 
 def test_nothing_is_removed_when_what_is_needed_can_not_be_read(store: Store) -> None:

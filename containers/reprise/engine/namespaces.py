@@ -140,13 +140,15 @@ def _held(plan: Plan) -> Iterator[None]:
         for folder in folders:
             try:
                 descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                stack.callback(os.close, descriptor)
+                fcntl.flock(descriptor, fcntl.LOCK_SH)
+                if not os.path.samestat(os.fstat(descriptor), Path(folder).stat()):  # another may be there by now
+                    raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             except OSError as error:
                 raise SystemFailureError(
                     f"the unpacked image {folder} cannot be used: {error.strerror}",
                     hint="Where `reprise prune` has just removed it, run the command again: it is unpacked anew.",
                 ) from error
-            stack.callback(os.close, descriptor)
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
         yield
 
 
