@@ -29,7 +29,7 @@ from reprise.lock.read import read_lock
 from reprise.project import Project
 from reprise.store import Store
 from reprise.stored_image import read_inventory
-from reprise.trust.keys import make_key
+from reprise.trust.keys import load_or_make_key, make_key
 from reprise.trust.policy_file import own_policy
 from reprise.trust.sign import sign_image, stored_bundles
 from reprise.trust.verify import verify_image
@@ -150,6 +150,7 @@ def test_the_command_signs_all_three(
 ) -> None:
     from reprise.cli.sign import command
 
+    load_or_make_key(tmp_path / "key.pem")
     command("torch-cpu", store.root, str(tmp_path / "key.pem"), builder=BUILDER, as_json=True)
     printed = json.loads(capfd.readouterr().out)
     assert {"signature", "provenance", "bill_of_materials"} <= printed.keys()
@@ -157,5 +158,5 @@ def test_the_command_signs_all_three(
     assert manifest["annotations"]["dev.sigstore.bundle.predicateType"] == SLSA_PROVENANCE
     before = len(stored_bundles(store, torch_cpu.digest))
     with pytest.raises(InputError, match="must be a URI"):
-        command("torch-cpu", store.root, str(tmp_path / "other.pem"), builder="me")
+        command("torch-cpu", store.root, str(tmp_path / "key.pem"), builder="me")
     assert len(stored_bundles(store, torch_cpu.digest)) == before
