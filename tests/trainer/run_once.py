@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from reprise_trainer.errors import RepriseError
 from reprise_trainer.numerics.cpu import require_cpu
@@ -85,7 +85,8 @@ def train(
     return 0
 
 
-if __name__ == "__main__":
+def end() -> NoReturn:
+    """Run, and end the process as the trainer's would: an error is one message and its exit code."""
     try:
         code = main()
     except RepriseError as error:
@@ -93,3 +94,7 @@ if __name__ == "__main__":
         code = error.exit_code
     sys.stdout.flush()
     os._exit(code)
+
+
+if __name__ == "__main__":
+    end()

@@ -1,7 +1,6 @@
 """`run_once.py` with checkpoints that take SECONDS longer, in a crew that waits END seconds: SECONDS END, then the
 arguments of `run_once.py`."""
 
-import os
 import sys
 import time
 from typing import Any
@@ -11,7 +10,6 @@ del sys.argv[1:3]
 
 import run_once  # noqa: E402  beside this script; reads what is left
 
-from reprise_trainer.errors import RepriseError  # noqa: E402
 from reprise_trainer.training.workers import crew  # noqa: E402
 
 fast = run_once.train
@@ -33,9 +31,4 @@ def train(*arguments: Any, **more: Any) -> int:
 run_once.train, crew.END_SECONDS = train, END
 
 if __name__ == "__main__":
-    try:
-        code = run_once.main()
-    except RepriseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    os._exit(code)
+    run_once.end()

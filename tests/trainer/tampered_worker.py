@@ -1,6 +1,5 @@
 """`run_once.py` with a worker that lies about its machine: RANK OPERATION, then the arguments of `run_once.py`."""
 
-import os
 import sys
 from typing import Any
 
@@ -9,7 +8,6 @@ del sys.argv[1:3]
 
 import run_once  # noqa: E402  beside this script; reads what is left
 
-from reprise_trainer.errors import RepriseError  # noqa: E402
 from reprise_trainer.training.workers.group import SINGLE, Group  # noqa: E402
 
 honest = run_once.train
@@ -27,9 +25,4 @@ def train(*arguments: Any, group: Group = SINGLE, **more: Any) -> int:
 run_once.train = train
 
 if __name__ == "__main__":
-    try:
-        code = run_once.main()
-    except RepriseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        code = error.exit_code
-    os._exit(code)
+    run_once.end()
