@@ -11,6 +11,12 @@ import pytest
 from nix_tool import Flake, copy_flake
 from small_project import NAME, small_project
 
+from reprise.artifacts.fetch import fetch
+from reprise.lock.environment import read_environment
+from reprise.lock.read import read_lock
+from reprise.nix.add import add_to_nix
+from reprise.store import Store
+
 Change = Callable[[Path], None]
 
 
@@ -85,8 +91,11 @@ def test_an_artifact_that_nobody_has_is_named_with_what_to_do(changed: Flake) ->
     assert "reprise fetch --nix" in said
 
 
-def test_a_lock_of_another_environment_file_is_refused(changed: Flake) -> None:
+def test_a_lock_of_another_environment_file_is_refused(changed: Flake, shared_store: Store) -> None:
     toml = changed.folder / "containers" / "images" / f"{NAME}.toml"
+    artifacts = read_lock(changed.folder / "locks" / NAME).artifacts
+    fetch(artifacts, shared_store, read_environment(toml).sources)
+    add_to_nix(artifacts, shared_store)  # Nix builds the layers before the image looks at the environment
     toml.write_text(toml.read_text().replace('"typing-extensions"', ""))
     said = changed.failure("build", f"image-{NAME}", "--print-build-logs")
     assert "does not match its environment file" in said and "reprise lock" in said

@@ -272,15 +272,16 @@ def test_a_key_that_has_ended_counts_for_what_is_proven_to_be_older(both: Privat
         policy = policy_for(both, **changes)
         return replace(policy, keys=(replace(policy.keys[0], not_after=at),))
 
+    tomorrow = NOW + timedelta(days=1)  # not an hour: NOW is when the tests were collected
     years_later = NOW + timedelta(days=3000)
-    assert judged(ending(NOW + timedelta(hours=1)), witnessed, years_later)[0]
-    holds, why = judged(ending(NOW + timedelta(hours=1)), signed(), years_later)
+    assert judged(ending(tomorrow), witnessed, years_later)[0]
+    holds, why = judged(ending(tomorrow), signed(), years_later)
     assert not holds and "key 'own' ended" in why
     holds, why = judged(ending(NOW - timedelta(hours=1)), witnessed, years_later)
     assert not holds and "key 'own' ended" in why
-    unpinned = replace(ending(NOW + timedelta(hours=1)), trusted_root="", root=b"")
+    unpinned = replace(ending(tomorrow), trusted_root="", root=b"")
     assert not judged(unpinned, witnessed, years_later)[0]
-    revoked = replace(ending(NOW + timedelta(hours=1)), revoked_keys=(policy_for(both).keys[0].fingerprint,))
+    revoked = replace(ending(tomorrow), revoked_keys=(policy_for(both).keys[0].fingerprint,))
     assert not judged(revoked, witnessed, years_later)[0]
 
 
