@@ -80,13 +80,22 @@ def obtain_image(
     if here := _usable(store, reference.digest, policy):
         return ObtainedImage(here, _resolved(reference, here))
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
-    root, platform = image_of(origin, "")
+    root, platform, index = image_of(origin, "")
     judgements: list[VerifyReport] = []
 
     def check(judged: Store, digest: str) -> None:
         on_event({"event": "phase", "name": f"verify {_resolved(reference, digest)}"})
         source = source_name(reference, digest)
-        found = verify_image(judged, digest, policy, name=source, references=[source], memory=store, platform=platform)
+        found = verify_image(
+            judged,
+            digest,
+            policy,
+            name=source,
+            references=[source],
+            memory=store,
+            platform=platform,
+            index=index,
+        )
         found.require()
         judgements.append(found)
 
@@ -141,8 +150,9 @@ def run_in_image(
 
 
 def _stored_image(name: str, store: Store, policy: Policy) -> ObtainedImage:
-    image = image_for(store, store.resolve(name))
-    report = verify_image(store, image.digest, policy, name=name, platform=image.platform)
+    named = store.resolve(name)
+    image = image_for(store, named)
+    report = verify_image(store, image.digest, policy, name=name, platform=image.platform, index=named)
     report.require()
     if not is_whole(store, image.digest):
         raise NotFoundError(f"the store {store.root} lacks layers of {name}", hint="Pull it: reprise run REF …")
@@ -158,7 +168,7 @@ def _usable(store: Store, digest: str, policy: Policy) -> str:
         image = image_for(store, digest).digest
     except NotFoundError:
         return ""  # a part of an index is missing here
-    return image if is_whole(store, image) and verify_image(store, image, policy).holds else ""
+    return image if is_whole(store, image) and verify_image(store, image, policy, index=digest).holds else ""
 
 
 def _resolved(reference: Reference, digest: str) -> str:

@@ -247,6 +247,24 @@ def test_what_was_chosen_from_an_index_keeps_its_tag_s_past_for_the_platform(sit
     accept_image(site.host, site.host.resolve(pull_mine(new)), site.policy, name=reference)
 
 
+@pytest.mark.parametrize("here", [False, True])
+@pytest.mark.parametrize("by", ["tag", "digest"])
+def test_a_name_that_leads_to_a_revoked_index_gives_no_image_of_it(site: Site, here: bool, by: str) -> None:
+    image = site.make()
+    index = put_index(site.origin, {host_platform(): image})
+    reference = site.push(index)
+    if here:
+        pull(parse_reference(reference), site.host)
+    names = [reference if by == "tag" else f"{reference}@{index}", *([index] if here else [])]
+    policy = replace(site.policy, revoked_images=(index,))
+    for name in names:
+        with pytest.raises(DoesNotHoldError, match=f"{index} is among the revoked images"):
+            obtain_image(name, site.host, policy)
+    assert here or site.is_untouched()
+    other = replace(site.policy, revoked_images=(f"sha256:{'0' * 64}",))
+    assert [obtain_image(name, site.host, other).digest for name in names] == [image] * len(names)
+
+
 def test_a_pull_that_breaks_off_goes_on_where_it_stopped(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("time.sleep", lambda seconds: None)
     digest = site.make()

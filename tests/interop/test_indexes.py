@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -134,6 +134,9 @@ def test_every_image_is_judged_or_the_one_for_a_platform(index: Index, tmp_path:
     index.sign()
     whole = verify_whole(index.store, index.digest, policy, name=index.at())
     assert whole.holds and [platform for platform, _ in whole.images] == ["linux/amd64", "linux/arm64"]
+    revoked = replace(policy, revoked_images=(index.digest,))
+    assert not verify_whole(index.store, index.digest, revoked, name=index.at(), platform="linux/arm64").holds
+    assert verify_whole(index.store, index.images["arm64"], revoked).holds
     with pytest.raises(NotFoundError, match="no image for linux/s390x"):
         verify_whole(index.store, index.digest, policy, platform="linux/s390x")
     with pytest.raises(InputError, match="not an index"):

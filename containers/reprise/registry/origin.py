@@ -44,8 +44,9 @@ class Origin(Protocol):
         """Where a blob's bytes are, if the place can have them."""
 
 
-def image_of(origin: Origin, wanted: str) -> tuple[ReadManifest, str]:
-    """What was asked for, or where that is an index its image for a platform; and the platform that it was chosen for.
+def image_of(origin: Origin, wanted: str) -> tuple[ReadManifest, str, str]:
+    """What was asked for, or where that is an index its image for a platform; the platform that it was chosen for, and
+    the index's digest, both empty where nothing was chosen.
 
     Args:
         wanted: `os/architecture[/variant]`; empty for this machine's.
@@ -56,14 +57,14 @@ def image_of(origin: Origin, wanted: str) -> tuple[ReadManifest, str]:
     """
     root = origin.root()
     if root.media_type not in INDEX_TYPES:
-        return root, ""
+        return root, "", ""
     chosen = choose_image([PlatformImage(each.digest, each.platform) for each in root.children], wanted, root.digest)
     entry = next(each for each in root.children if each.digest == chosen.digest)
     image = origin.manifest(entry.digest)
     require_as_said(root, entry, image)
     if image.media_type in INDEX_TYPES:
         raise InputError(f"{root.digest} names an index, {image.digest}, as its image for {chosen.platform}")
-    return image, chosen.platform
+    return image, chosen.platform, root.digest
 
 
 @dataclass(frozen=True, slots=True)

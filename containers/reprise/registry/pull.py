@@ -119,7 +119,7 @@ def pull(
     """
     origin = RegistryOrigin(reference, open_repository(reference, certificates))
     named = stored_name(reference)
-    root, chosen_for = image_of(origin, platform) if platform else (origin.root(), "")
+    root, chosen_for, _ = image_of(origin, platform) if platform else (origin.root(), "", "")
     wanted_tag = named if tag is None else tag
     report = bring(origin, store, root=root, tag=wanted_tag, leave_out=leave_out, on_event=on_event, arrival=arrival)
     for image in report.needed:

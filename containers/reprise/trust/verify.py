@@ -70,6 +70,7 @@ def verify_image(
     references: Sequence[str] | None = None,
     memory: Store | None = None,
     platform: str = "",
+    index: str = "",
 ) -> VerifyReport:
     """Judge an image in the store by a policy, offline. Nothing is written: `accept_image` also remembers.
 
@@ -83,6 +84,8 @@ def verify_image(
         memory: the store that remembers references and tags, where that is not `store` itself.
         platform: for which the image was chosen from an index; a tag has a past of its own for each. By default the
             one that a pull chose it for, if one did.
+        index: the digest of the index that it was chosen from, if there was one: a name that leads to a revoked index
+            leads to nothing that may be used.
 
     Raises:
         NotFoundError: the store does not hold the image; or not all that an index names, where the policy revokes some.
@@ -103,6 +106,8 @@ def verify_image(
     rules += evaluate(policy, digest, bundles, at=at or datetime.now(UTC), proofs=_proofs(policy))
     if policy.revoked_images and is_index(store, digest):
         rules.append(_revoked_parts_rule(store, digest, policy))
+    if policy.revoked_images and index not in ("", digest):
+        rules.append(_revoked_index_rule(index, policy))
     rules += _older_signatures(store, digest, policy)
     later = "the trainer measures every file when the image starts"
     rules.append(RuleResult("layer contents", "not checked", later, required=False))
@@ -190,6 +195,13 @@ def _revoked_parts_rule(store: Store, index: str, policy: Policy) -> RuleResult:
     if not revoked:
         return RuleResult(rule, "holds", "none of it is among the revoked images")
     return RuleResult(rule, "fails", f"{', '.join(revoked[:SHOWN])} is among the revoked images")
+
+
+def _revoked_index_rule(index: str, policy: Policy) -> RuleResult:
+    rule = "the index that it was chosen from is not revoked"
+    if index in policy.revoked_images:
+        return RuleResult(rule, "fails", f"{index} is among the revoked images")
+    return RuleResult(rule, "holds", index)
 
 
 def _judged_tags(references: Sequence[str], name: str, *, known: bool) -> tuple[str, ...]:

@@ -64,7 +64,14 @@ def verify_whole(
             raise InputError(f"{digest} is not an index of images, so that it has no platform to choose")
         chosen = choose_image(images, platform, digest)
         judged = verify_image(
-            store, chosen.digest, policy, name=name, at=at, accept_older=accept_older, platform=chosen.platform
+            store,
+            chosen.digest,
+            policy,
+            name=name,
+            at=at,
+            accept_older=accept_older,
+            platform=chosen.platform,
+            index=digest,
         )
         return WholeReport(judged)
     return WholeReport(
