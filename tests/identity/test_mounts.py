@@ -123,6 +123,12 @@ def test_escaped_names_are_read(tmp_path: Path) -> None:
     assert mount == Mount("usr/with space\\n", "/a b", "ext4", read_only=True)
 
 
+def test_a_name_may_hold_what_other_readers_take_for_the_end_of_a_line(tmp_path: Path) -> None:
+    """The kernel escapes line feeds alone."""
+    (mount,) = _read(tmp_path, "99 72 254:0 / /usr/a\rb\x0bc\x1cd\u2028e ro - ext4 /dev/vda rw\n")
+    assert mount == Mount("usr/a\rb\x0bc\x1cd\u2028e", "/", "ext4", read_only=True)
+
+
 def test_optional_fields_and_dashes_are_read(tmp_path: Path) -> None:
     (mount,) = _read(tmp_path, "99 72 254:0 / /a-b rw,relatime shared:1 master:2 - fuse.x-y x-y rw\n")
     assert mount == Mount("a-b", "/", "fuse.x-y", read_only=False)

@@ -130,9 +130,10 @@ def test_a_variable_changed_since_the_start_shows_both_values(monkeypatch: pytes
     assert len(values) == 2
 
 
-def test_a_loaded_library_is_seen_as_code(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["evil.so", "e\rv\x0bi\x1cl\u2028.so"])
+def test_a_loaded_library_is_seen_as_code(tmp_path: Path, name: str) -> None:
     libm = next(area.path for area in read_mappings() if area.executable and "/libm" in area.path)
-    copy = Path(shutil.copy(libm, tmp_path / "evil.so"))
+    copy = Path(shutil.copy(libm, tmp_path / name))
     ctypes.CDLL(str(copy))
     assert MappedFile(str(copy), executable=True) in read_mappings()
     problems = check_mappings(read_mappings(), (), listed=())

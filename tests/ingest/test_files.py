@@ -179,13 +179,14 @@ def test_an_image_of_eight_bits_a_channel_is_converted(folder: Path, ingest: Ing
 
 def test_a_folders_digest_is_that_of_the_documented_command(folder: Path) -> None:
     save_pictures(folder)
-    (folder / "pictures" / "cat" / "Übung b").write_bytes(b"x")
+    for name in ("Übung b", "b\x0bc\x1cd\u2028e"):
+        (folder / "pictures" / "cat" / name).write_bytes(b"x")
     command = "find . -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum"
     listed = subprocess.run(["sh", "-c", command], cwd=folder / "pictures", check=True, capture_output=True).stdout
     assert listed == folder_list(folder / "pictures")
 
 
-@pytest.mark.parametrize("name", [b"caf\xe9.png", b"two\nlines.png", b"back\\slash.png"])
+@pytest.mark.parametrize("name", [b"caf\xe9.png", b"two\nlines.png", b"car\rriage.png", b"back\\slash.png"])
 def test_a_file_name_that_no_list_can_hold_is_refused(folder: Path, name: bytes) -> None:
     save_pictures(folder)
     (folder / "pictures" / "cat" / os.fsdecode(name)).write_bytes(b"x")
@@ -208,6 +209,16 @@ def test_a_snapshot_in_the_store_is_a_source_of_its_own(folder: Path, ingest: In
     assert ingest(f'[data]\nkind = "store"\nname = "pictures"\nsnapshot = "{made.digest}"').digest == made.digest
     with pytest.raises(NotFoundError, match="has no snapshot sha256:000"):
         ingest(f'[data]\nkind = "store"\nname = "pictures"\nsnapshot = "sha256:{"0" * 64}"')
+
+
+def test_file_names_may_hold_what_other_readers_take_for_the_end_of_a_line(folder: Path, ingest: Ingest) -> None:
+    save_pictures(folder)
+    picture = next((folder / "pictures").rglob("*.png"))
+    picture.rename(picture.with_name("b\x0bc\x1cd\u2028e.png"))
+    made = ingest(IMAGES)
+    assert sum(split.records for split in made.snapshot.splits.values()) == len(
+        list((folder / "pictures").rglob("*.png"))
+    )
 
 
 def test_a_file_that_is_nowhere_is_said_to_be(folder: Path, ingest: Ingest) -> None:

@@ -66,8 +66,7 @@ def take_local(place: Place, base: Path, store: Store) -> None:
         actual = hashlib.sha256(found).hexdigest() if path.is_dir() else file_sha256(path)
         if actual != place.sha256:
             raise InputError(f"{path}: its sha256 is {actual}, the configuration says {place.sha256}")
-        for line in found.decode().splitlines():
-            sha256, name = _listed(line, str(path))
+        for sha256, name in _listed_in(found.decode(), str(path)):
             copy_in(path / name, sha256, store)
         if path.is_dir():
             store.add(found)  # last: it says that the files are there
@@ -85,7 +84,7 @@ def folder_list(folder: Path) -> bytes:
     paths = sorted((os.fsencode(path.relative_to(folder)), path) for path in folder.rglob("*") if path.is_file())
     if bad := [name for name, _ in paths if not _can_be_listed(name)]:
         raise InputError(
-            f"{folder}: the file name {bad[0]!r} has a line feed or a backslash, or is not in UTF-8",
+            f"{folder}: the file name {bad[0]!r} has a line feed, a carriage return or a backslash, or is not in UTF-8",
             hint="Give the file another name; the folder's sha256 is another one then.",
         )
     return b"".join(file_sha256(path).encode() + b"  ./" + name + b"\n" for name, path in paths)
@@ -93,7 +92,7 @@ def folder_list(folder: Path) -> bytes:
 
 def _can_be_listed(name: bytes) -> bool:
     try:
-        return not set("\n\\") & set(name.decode())
+        return not set("\n\r\\") & set(name.decode())
     except UnicodeDecodeError:
         return False
 
@@ -194,7 +193,12 @@ def _lines(path: Path, place: Place) -> list[tuple[str, str]]:
         text = path.read_bytes().decode()
     except UnicodeDecodeError as error:
         raise InputError(f"{place.file or place.artifact}: expected a folder, found a file") from error
-    return [_listed(line, place.file or place.artifact) for line in text.splitlines()]
+    return _listed_in(text, place.file or place.artifact)
+
+
+def _listed_in(text: str, where: str) -> list[tuple[str, str]]:
+    """The files of a folder's list: names may hold every separator but a line feed."""
+    return [_listed(line, where) for line in text.removesuffix("\n").split("\n")] if text else []
 
 
 def _listed(line: str, where: str) -> tuple[str, str]:

@@ -83,14 +83,17 @@ def read_mounts(mountinfo: Path = Path("/proc/self/mountinfo")) -> tuple[Mount, 
         SystemFailureError: the table can't be read: /proc is not mounted.
     """
     try:
-        text = mountinfo.read_text("utf-8", "surrogateescape")
+        text = mountinfo.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise SystemFailureError(f"the mounts can't be read from {mountinfo}: {error.strerror}") from error
-    return tuple(_parse_line(line) for line in text.splitlines())
+    return tuple(_parse_line(line) for line in text.split("\n") if line)
 
 
 def _parse_line(line: str) -> Mount:
-    """proc(5): id parent major:minor root mount-point options [optional fields…] - type source super-options."""
+    """proc(5): id parent major:minor root mount-point options [optional fields…] - type source super-options.
+
+    The kernel escapes spaces, tabs, line feeds and backslashes in paths (fs/proc_namespace.c), and no other separator.
+    """
     left, right = line.split(" - ", 1)
     _, _, _, source_root, point, options = left.split(" ")[:6]
     fs_type, _, super_options = right.split(" ")[:3]

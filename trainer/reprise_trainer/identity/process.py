@@ -89,9 +89,12 @@ def read_process() -> ProcessFacts:
 
 
 def read_mappings(maps: Path = Path("/proc/self/maps")) -> frozenset[MappedFile]:
-    """What is mapped into this process now (proc(5): address perms offset dev inode path)."""
-    lines = maps.read_text("utf-8", "surrogateescape").splitlines()
-    fields = [line.split(maxsplit=5) for line in lines]
+    """What is mapped into this process now (proc(5): address perms offset dev inode path).
+
+    Of a path's characters, line feeds alone are escaped.
+    """
+    lines = maps.read_bytes().decode("utf-8", "surrogateescape").split("\n")
+    fields = [line.split(maxsplit=5) for line in lines if line]
     return frozenset(MappedFile(each[5] if len(each) > 5 else "", "x" in each[1]) for each in fields)
 
 
