@@ -21,6 +21,7 @@ from reprise_trainer.backends.torch_backend import TorchBackend
 from reprise_trainer.data.batches import Batches
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import DoesNotHoldError, InputError, StorageError
+from reprise_trainer.reporting.events import text
 from reprise_trainer.training.checkpoints import writer as checkpoint_writer
 from reprise_trainer.training.checkpoints.checkpoint import latest_good, read_checkpoint
 from reprise_trainer.training.checkpoints.names import checkpoint_folders, checkpoint_name
@@ -94,6 +95,15 @@ def slow_writes(monkeypatch: pytest.MonkeyPatch, delay: Callable[[int], float]) 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint_writer, "write_checkpoint", slow)
         yield
+
+
+def test_people_can_read_every_event_of_a_step_and_its_validation(tmp_path: Path) -> None:
+    events: list[dict[str, Any]] = []
+    backend: Any = Numbers()
+    with Journal(PLAN, begin(tmp_path, HEADER), tmp_path, events.append) as journal:
+        journal.add(Reading(0, "0" * 64, backend, 2.0, validation=0.25))
+        journal.drain()
+    assert [text(event) for event in events] == ["step 1/12  loss 2.0000", "validation after step 1: loss 0.2500"]
 
 
 def test_the_ledger_does_not_depend_on_how_fast_the_disk_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

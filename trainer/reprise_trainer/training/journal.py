@@ -134,7 +134,7 @@ class Journal:
         records = done * self._plan.batch_size
         self._emit({"event": "step", "step": done, "steps": steps, "loss": facts.loss, "records": records})
         if facts.validation is not None:
-            self._emit({"event": "validated", "step": done, "loss": facts.validation})
+            self._emit({"event": "validated", "step": done, "loss": facts.validation.hex()})
 
     def _collect(self, *, wait: bool) -> None:
         """Where the checkpoint in flight has landed: write its line, then those that waited for it."""
