@@ -19,6 +19,8 @@ EVENTS: list[Event] = [
     {"event": "phase", "name": "train"},
     {"event": "step", "step": 1, "steps": 2, "loss": 2.5},
     {"event": "step", "step": 2, "steps": 2, "loss": 1.25},
+    {"event": "validated", "step": 2, "loss": (1.5).hex()},
+    {"event": "health", "step": 2, "memory_bytes": 1024, "cpu_share": 0.5},
     {"event": "evaluated", "split": "test", "metrics": {"accuracy": "0.7500", "correct": 3, "loss": (0.5).hex()}},
     {"event": "finished", "image": "sha256:1", "snapshot": "sha256:2", "ledger": "sha256:3", "state": "sha256:4"},
 ]
@@ -33,6 +35,7 @@ def test_tensorboard_reads_what_was_written(tmp_path: Path) -> None:
     assert [(each.step, each.value) for each in log.Scalars("train/loss")] == [(1, 2.5), (2, 1.25)]
     assert [(each.step, each.value) for each in log.Scalars("test/accuracy")] == [(2, 0.75)]
     assert [each.value for each in log.Scalars("test/loss")] == [0.5]
+    assert [(each.step, each.value) for each in log.Scalars("validation/loss")] == [(2, 1.5)]
 
 
 def test_a_folder_that_cannot_be_made_is_one_message(tmp_path: Path) -> None:
@@ -109,8 +112,12 @@ def test_prometheus_reads_the_last_values_while_the_run_goes_on() -> None:
         with urllib.request.urlopen(address, timeout=10) as page:
             families = {each.name: each.samples for each in text_string_to_metric_families(page.read().decode())}
     assert [sample.value for sample in families["reprise_run_steps_finished"]] == [2]
+    assert [sample.value for sample in families["reprise_run_steps_planned"]] == [2]
     assert {sample.labels["name"]: sample.value for sample in families["reprise_run_value"]} == {
         "train/loss": 1.25,
+        "validation/loss": 1.5,
+        "health/memory_bytes": 1024,
+        "health/cpu_share": 0.5,
         "test/accuracy": 0.75,
         "test/correct": 3,
         "test/loss": 0.5,

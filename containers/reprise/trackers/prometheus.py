@@ -51,7 +51,8 @@ def prometheus_tracker(port: int, name: str, on_event: OnEvent) -> Iterator[OnEv
         health.labels(name).set(time.time())
         if found := step_values(event):
             steps.labels(name).set(found[0])
-            planned.labels(name).set(event.get("steps", 0))
+        if event.get("event") == "step":
+            planned.labels(name).set(event["steps"])
         for key, value in {**(found[1] if found else {}), **final_values(event)}.items():
             values.labels(name, key).set(value)
 

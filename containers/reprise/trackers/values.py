@@ -12,6 +12,8 @@ def step_values(event: Event) -> tuple[int, dict[str, float]] | None:
     match event:
         case {"event": "step", "step": int(step), "loss": int() | float() as loss}:
             return step, {"train/loss": float(loss)}
+        case {"event": "validated", "step": int(step), "loss": str(loss)}:
+            return step, {"validation/loss": float.fromhex(loss)}
         case {"event": "health", "step": int(step), **values}:
             return step, {
                 f"health/{name}": float(value) for name, value in values.items() if isinstance(value, int | float)
