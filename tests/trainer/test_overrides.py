@@ -43,6 +43,13 @@ def test_what_is_no_assignment_is_refused(text: str) -> None:
         parse_override(text)
 
 
+@pytest.mark.parametrize("value", ["1" * 5000, "[" * 5000])
+def test_a_value_that_no_reader_takes_is_refused(value: str) -> None:
+    with pytest.raises(InputError, match=r"--set run\.seed: not a value to be read") as refused:
+        parse_override(f"run.seed={value}")
+    assert len(refused.value.message) < 300
+
+
 @given(path=st.lists(NAMES, min_size=1, max_size=4), value=st.integers() | st.booleans() | st.text())
 def test_a_set_key_is_found_at_its_place(path: list[str], value: object) -> None:
     document: dict[str, object] = {}
@@ -76,6 +83,14 @@ def test_each_effective_value_has_its_source() -> None:
     assert found["run.profile"] == ("x86-64-v3", "default")
     assert found["train.optimizer.beta1"] == (0.9, "default")
     assert all(row.meaning for row in rows if not row.key.endswith("kind"))
+
+
+def test_dates_in_a_table_of_ones_own_are_explained_as_toml_writes_them() -> None:
+    text = '{a = 2020-01-31, b = [2020-01-31T12:00:00Z], c = 12:00:00}'
+    own = CONFIG + f'\n[stages.report]\nfunction = "mine:report"\noptions = {text}\n'
+    rows = {row.key: row.as_json() for row in explain(read_config(own.encode(), where="x"), where="x")}
+    shown = {"a": "2020-01-31", "b": ["2020-01-31T12:00:00+00:00"], "c": "12:00:00"}
+    assert json.loads(json.dumps(rows["stages.report.options"]))["value"] == shown
 
 
 def test_the_verb_explains_a_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from datetime import date, time
 from typing import Any
 
 from pydantic import BaseModel
@@ -62,5 +63,7 @@ def _plain(value: Any) -> Any:
             return [_plain(each) for each in value]
         case dict():
             return {name: _plain(each) for name, each in value.items()}
+        case date() | time():
+            return value.isoformat()
         case _:
             return value

@@ -30,7 +30,7 @@ def parse_override(text: str) -> Override:
     """The override in `train.optimizer.lr=0.01`. A value that is not TOML counts as text, so that names need no quotes.
 
     Raises:
-        InputError: no `=`, or the key is not a dotted one.
+        InputError: no `=`, or the key is not a dotted one; or the value is too long or too deep to be read.
     """
     key, equals, value = text.partition("=")
     key = key.strip()
@@ -40,6 +40,8 @@ def parse_override(text: str) -> Override:
         return Override(key, tomllib.loads(f"value = {value}")["value"])
     except tomllib.TOMLDecodeError:
         return Override(key, value.strip())
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, arrays in arrays in arrays
+        raise InputError(f"--set {key}: not a value to be read: {error}") from error
 
 
 def apply_overrides(document: dict[str, Any], overrides: Iterable[Override]) -> None:
