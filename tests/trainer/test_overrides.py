@@ -86,7 +86,7 @@ def test_each_effective_value_has_its_source() -> None:
 
 
 def test_dates_in_a_table_of_ones_own_are_explained_as_toml_writes_them() -> None:
-    text = '{a = 2020-01-31, b = [2020-01-31T12:00:00Z], c = 12:00:00}'
+    text = "{a = 2020-01-31, b = [2020-01-31T12:00:00Z], c = 12:00:00}"
     own = CONFIG + f'\n[stages.report]\nfunction = "mine:report"\noptions = {text}\n'
     rows = {row.key: row.as_json() for row in explain(read_config(own.encode(), where="x"), where="x")}
     shown = {"a": "2020-01-31", "b": ["2020-01-31T12:00:00+00:00"], "c": "12:00:00"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import signal
@@ -186,6 +187,33 @@ def test_a_full_disk_is_one_message(snapshot: OpenSnapshot, small_disk: Path) ->
     assert process.returncode == 74
     assert b"No space left" in process.stderr and b"Traceback" not in process.stderr
     assert not list((small_disk / "out" / "checkpoints").iterdir())
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_last_step_that_leaves_no_numbers_is_a_failure_like_any_other(
+    run_once: RunOnce, snapshot: OpenSnapshot, workers: int
+) -> None:
+    overflowing = CONFIG.replace("epochs = 3", "steps = 1").replace("lr = 0.01", "lr = 1e300")
+    ran = run_once(overflowing, workers=workers)
+    assert ran.code == 65 and "Traceback" not in ran.error
+    assert re.search(r"step 0: model/\S+ is not finite after it; see .*failure.json", ran.error)
+    assert not list((ran.output / "checkpoints").glob("*"))
+    found = json.loads((ran.output / "failure/failure.json").read_bytes())
+    assert found["step"] == 0 and math.isfinite(float.fromhex(found["loss"])) and found["checkpoint"] is None
+    script = ["sh", str(ran.output / "failure/reproduce.sh"), str(snapshot.folder)]
+    again = subprocess.run(
+        script, env=environment({"PYTHON": sys.executable}), check=False, capture_output=True, text=True
+    )
+    assert again.returncode == 0 and "the same as recorded" in again.stdout, again.stderr
+
+
+def test_a_checkpoint_that_holds_no_numbers_is_not_the_last_good_one(run_once: RunOnce) -> None:
+    overflowing = CONFIG.replace("lr = 0.01", "lr = 1e300").replace("every = 10", "every = 1")
+    ran = run_once(overflowing)
+    assert ran.code == 65, ran.error
+    found = json.loads((ran.output / "failure/failure.json").read_bytes())
+    assert found["step"] == 1 and found["checkpoint"] is None
+    assert [path.name for path in (ran.output / "checkpoints").iterdir()] == ["step-00000001"]
 
 
 def test_a_training_that_diverges_leaves_a_record_that_repeats_exactly_that_step(

@@ -26,7 +26,7 @@ from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.checkpoints.checkpoint import latest_good, write_checkpoint
 from reprise_trainer.training.checkpoints.names import CHECKPOINTS, checkpoint_name
-from reprise_trainer.training.reading import NotFiniteError, Reading
+from reprise_trainer.training.reading import NotFiniteError, Reading, not_finite
 
 FOLDER, FILE_NAME, SCRIPT, CONFIG = "failure", "failure.json", "reproduce.sh", "config.toml"
 FORMAT = 1
@@ -40,7 +40,7 @@ exec "${{PYTHON:-python3}}" -m reprise_trainer reproduce "$(dirname "$0")" "$1"
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A step whose loss or gradient is not finite. Numbers are hex floats, or `nan`, `inf`.
+    """A step whose loss or gradient, or a weight after it, is not finite. Numbers are hex floats, or `nan`, `inf`.
 
     `loss` is the step's, `gradients` and `weights` are norms by parameter (weights before the step), `records` the
     numbers of the batch's records, `checkpoint` the last good one (finished steps, state digest), if there is any.
@@ -97,7 +97,7 @@ def write_failure(output: Path, config: bytes, error: NotFiniteError) -> NotFini
     """
     folder, reading = output / FOLDER, error.reading
     before = reading.backend.export(reading.before)
-    last, _ = latest_good(output / CHECKPOINTS)
+    last, _ = latest_good(output / CHECKPOINTS, wanted=lambda found: not_finite(found.tensors) is None)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
@@ -108,7 +108,7 @@ def write_failure(output: Path, config: bytes, error: NotFiniteError) -> NotFini
         write_durably(folder / FILE_NAME, failure.document())
     except OSError as problem:
         raise storage_error(problem, folder) from problem
-    return NotFiniteError(reading, error.loss, see=f"; see {folder / FILE_NAME}, and {SCRIPT} beside it")
+    return NotFiniteError(reading, error.what, see=f"; see {folder / FILE_NAME}, and {SCRIPT} beside it")
 
 
 def read_failure(folder: Path) -> tuple[Failure, Path, bytes]:

@@ -125,7 +125,7 @@ def train(
         validating: how the run is validated while it trains, and when that ends it.
 
     Raises:
-        InputError: the loss is not a finite number any more.
+        InputError: the loss is not a finite number any more, or a weight at the end is none.
         DoesNotHoldError: a step or checkpoint that an earlier attempt has done already has other bits here; or another
             worker has another ledger.
         StorageError: ledger or checkpoint can't be written.
@@ -188,7 +188,8 @@ def _taken(
         ended = validations.exhausted() or done == plan.steps
         regular = done % plan.checkpoint_every == 0 or ended
         if regular:
-            journal.checkpoint(done, partial(backend.export, state))
+            export = partial(_last_tensors, backend, step) if ended else partial(backend.export, state)
+            journal.checkpoint(done, export)
             require_equal(exchange, head_bytes(journal.head), "ledger")
         if ended:
             break
@@ -200,3 +201,10 @@ def _taken(
     journal.drain()
     require_equal(exchange, head_bytes(journal.head), "ledger")
     return state
+
+
+def _last_tensors(backend: Backend, step: Step) -> Tensors:
+    """Those of the run's last state, which no loss follows."""
+    tensors = backend.export(step.state)
+    step.reading.require_finite(tensors)
+    return tensors

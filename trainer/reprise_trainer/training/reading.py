@@ -5,22 +5,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from reprise_trainer.backends.interface import Backend, ShardSums, State
+import numpy as np
+
+from reprise_trainer.backends.interface import Backend, ShardSums, State, Tensors
 from reprise_trainer.data.order import Indices
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.ledger import gradient_digest
 
 
 class NotFiniteError(InputError):
-    """A step's loss or gradient is not finite; `reading` is that step."""
+    """A step's loss or gradient, or a weight after it, is not finite, as `what` says; `reading` is that step."""
 
-    def __init__(self, reading: Reading, loss: float, *, see: str = "") -> None:
-        what = f"the loss is {loss}" if not math.isfinite(loss) else "the gradient is not finite"
+    def __init__(self, reading: Reading, what: str, *, see: str = "") -> None:
         super().__init__(
             f"step {reading.number}: {what}{see}", hint="A smaller learning rate (lr) or clip_norm often helps."
         )
         self.reading = reading
-        self.loss = loss
+        self.what = what
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,27 @@ class Reading:
             NotFiniteError: the loss or the gradient is not finite any more.
         """
         loss = self.backend.loss(self.sums).mean
-        if not math.isfinite(loss) or not self.backend.is_finite(self.sums):
-            raise NotFiniteError(self, loss)
+        if not math.isfinite(loss):
+            raise NotFiniteError(self, f"the loss is {loss}")
+        if not self.backend.is_finite(self.sums):
+            raise NotFiniteError(self, "the gradient is not finite")
         gradient = gradient_digest(self.backend.gradient_sums(self.sums))
         return StepFacts(self.number, loss, self.batch, gradient, self.validation)
+
+    def require_finite(self, after: Tensors) -> None:
+        """Look at the weights that the step has left; before a next step, whose loss would tell, nobody else does.
+
+        Args:
+            after: the state's tensors after the step.
+
+        Raises:
+            NotFiniteError: a weight, or its average, is not finite any more.
+        """
+        if name := not_finite(after):
+            raise NotFiniteError(self, f"{name} is not finite after it")
+
+
+def not_finite(tensors: Tensors) -> str | None:
+    """The first of a state's weights and their averages that is not finite; None where all are."""
+    names = (name for name in sorted(tensors) if name.startswith(("model/", "ema/")))
+    return next((name for name in names if not np.isfinite(tensors[name]).all()), None)

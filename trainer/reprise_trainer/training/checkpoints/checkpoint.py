@@ -112,8 +112,11 @@ def read_checkpoint(folder: Path) -> Checkpoint:
     return Checkpoint(document.step, document.state, tensors, document.aliases)
 
 
-def latest_good(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
-    """The newest checkpoint in `folder` whose tensors are those of its digest; None where there is none.
+def latest_good(
+    folder: Path, *, wanted: Callable[[Checkpoint], bool] = lambda found: True
+) -> tuple[Checkpoint | None, tuple[str, ...]]:
+    """The newest checkpoint in `folder` whose tensors are those of its digest, and that is wanted; None where there is
+    none.
 
     Returns:
         The checkpoint, and one message for each newer one that was passed over: torn, changed or unreadable.
@@ -127,7 +130,8 @@ def latest_good(folder: Path) -> tuple[Checkpoint | None, tuple[str, ...]]:
         except RepriseError as error:
             passed_over.append(f"passed over a damaged checkpoint: {error.message}")
         else:
-            return found, tuple(passed_over)
+            if wanted(found):
+                return found, tuple(passed_over)
     return None, tuple(passed_over)
 
 
