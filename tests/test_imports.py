@@ -111,7 +111,7 @@ TRAINER = {
     "numerics": ("backends", "canonical", "data", "durable", "errors"),
     "training": (
         *("backends", "canonical", "config", "data", "durable", "entry_point", "errors", "evaluation"),
-        *("identity", "numerics"),
+        *("identity", "numerics", "redaction"),
     ),
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),
     "commands": (

@@ -22,6 +22,7 @@ from reprise_trainer.ending import ended
 from reprise_trainer.errors import InputError
 from reprise_trainer.redaction import find_secret, redact
 from reprise_trainer.reporting.events import Events
+from reprise_trainer.training.records.attempts import attempt, read_attempts
 
 # Put together here, so that no scanner takes this file for one that leaks.
 SECRETS = {
@@ -119,6 +120,37 @@ def test_the_value_of_a_variable_named_like_a_secret_is_never_written(value: str
     mask = "[redacted: value of WANDB_API_KEY]"
     found = redact(f"{before}{value}", {"WANDB_API_KEY": value, "HOME": "/root"})
     assert value not in found or value in mask
+
+
+@pytest.mark.parametrize("value", ["hunter22\n", "\thunter22", "hunter22\r\n"])
+def test_a_value_is_found_without_the_space_around_it(value: str) -> None:
+    assert redact("as hunter22 said", {"DB_PASSWORD": value}) == "as [redacted: value of DB_PASSWORD] said"
+    assert find_secret("as hunter22 said", {"DB_PASSWORD": value}) is not None
+    assert redact("as n   said", {"DB_PASSWORD": "n      "}) == "as n   said"
+
+
+def test_why_an_attempt_ended_is_kept_without_its_secrets(awkward: str, tmp_path: Path) -> None:
+    with pytest.raises(InputError), attempt(tmp_path, step=0, workers=1):
+        raise InputError(f"cannot log in with {AWKWARD}")
+    assert [each.why for each in read_attempts(tmp_path)] == [f"cannot log in with {awkward}"]
+
+
+WORKERS = """
+from reprise_trainer.errors import InputError
+from reprise_trainer.training.workers.crew import crew
+
+with crew(2) as group:
+    if group.rank:
+        raise {error}("as hunter22-secret said")
+"""
+
+
+@pytest.mark.parametrize("error", ["InputError", "ValueError"])
+def test_the_last_word_of_another_worker_has_no_secret(error: str) -> None:
+    argv = [sys.executable, "-c", WORKERS.format(error=error)]
+    env = {**environment(), "DB_PASSWORD": "hunter22-secret"}
+    process = subprocess.run(argv, env=env, check=False, capture_output=True, text=True)
+    assert "as [redacted: value of DB_PASSWORD] said" in process.stderr and "hunter22" not in process.stderr
 
 
 def test_the_longer_of_two_values_goes_first() -> None:

@@ -117,8 +117,11 @@ def find_secret(text: str, environment: Mapping[str, str] = MappingProxyType({})
 
 
 def _secret_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Name and value of each variable that is named like a secret, the longest value first: one may hold another."""
-    found = [(name, value) for name, value in environment.items() if _NAMES.search(name) and len(value) >= SHORTEST]
+    """Name and value of each variable that is named like a secret, also without a file's last line feed and other
+    space around it; the longest value first: one may hold another."""
+    named = [(name, value) for name, value in environment.items() if _NAMES.search(name)]
+    spelled = dict.fromkeys((name, text) for name, value in named for text in (value, value.strip()))
+    found = [(name, value) for name, value in spelled if len(value) >= SHORTEST]
     yield from sorted(found, key=lambda pair: -len(pair[1]))
 
 

@@ -21,6 +21,7 @@ from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import append_line, storage_error
 from reprise_trainer.errors import RepriseError, StorageError
 from reprise_trainer.identity.delegation import format_time
+from reprise_trainer.redaction import redact
 
 FILE_NAME = "attempts.jsonl"
 KILLED = "killed"
@@ -79,7 +80,7 @@ def attempt(output: Path, *, step: int, workers: int) -> Iterator[Log]:
     try:
         yield log
     except BaseException as error:
-        why = error.message if isinstance(error, RepriseError) else type(error).__name__
+        why = redact(error.message) if isinstance(error, RepriseError) else type(error).__name__
         with suppress(StorageError):  # a full disk has its own error under way
             log.add("ended", why=why)
         raise

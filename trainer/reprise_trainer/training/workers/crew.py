@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from typing import NoReturn
 
 from reprise_trainer.errors import InputError, RepriseError, StoppedError, SystemFailureError, UnavailableError
+from reprise_trainer.redaction import redact
 from reprise_trainer.training.workers.desk import Desks
 from reprise_trainer.training.workers.group import SINGLE, Group
 
@@ -150,11 +151,11 @@ def _ending(rank: int) -> Iterator[None]:
     except RepriseError as error:
         code = error.exit_code
         if not isinstance(error, StoppedError):
-            print(f"worker {rank}: {error.message}", file=sys.stderr, flush=True)
+            print(redact(f"worker {rank}: {error.message}"), file=sys.stderr, flush=True)
     except KeyboardInterrupt:
         code = 128 + signal.SIGINT
     except Exception as error:
-        print(f"worker {rank}: {type(error).__name__}: {error}", file=sys.stderr, flush=True)
+        print(redact(f"worker {rank}: {type(error).__name__}: {error}"), file=sys.stderr, flush=True)
     finally:
         _leave(code)
 
