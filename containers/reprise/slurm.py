@@ -38,7 +38,7 @@ def job_script(command: Sequence[str], job: Job, *, log: Path) -> str:
         log: the file that the job's output is appended to.
 
     Raises:
-        InputError: an option would be another line of the script.
+        InputError: an option or the log's name would be another line of the script.
     """
     for option in job.options:
         if not option.startswith("--") or "\n" in option:
@@ -49,7 +49,7 @@ def job_script(command: Sequence[str], job: Job, *, log: Path) -> str:
         f"--cpus-per-task={job.cpus}",
         "--requeue",
         "--open-mode=append",  # each attempt adds to the log
-        f"--output={log}",
+        f"--output={_file_name(log)}",
         f"--signal=B:TERM@{job.lead_seconds}",  # B: to the batch shell, which the run replaces
         *job.options,
     ]
@@ -58,3 +58,10 @@ def job_script(command: Sequence[str], job: Job, *, log: Path) -> str:
         f"#!/bin/sh\n{directives}\n\n# Stopped, the run exits 75; slurm.conf needs: {REQUEUE_LINE}\n"
         f"exec {shlex.join(command)}\n"
     )
+
+
+def _file_name(log: Path) -> str:
+    """A file's name as sbatch reads one: `%` begins a pattern, quotes hold words together, as in a shell."""
+    if any(character in str(log) for character in "\r\n\\"):
+        raise InputError(f"{str(log)!r}: sbatch takes no line feed or backslash in the name of a job's log")
+    return shlex.quote(str(log).replace("%", "%%"))

@@ -57,6 +57,23 @@ def test_the_script_names_what_it_needs_and_takes_no_lines(tmp_path: Path) -> No
             job_script(["true"], Job("run", 1, options=(option,)), log=tmp_path / "log")
 
 
+def test_the_log_is_one_file_whatever_its_name_holds() -> None:
+    script = job_script(["true"], Job("run", 1), log=Path("/runs/a b%j.log"))
+    assert "#SBATCH --output='/runs/a b%%j.log'\n" in script
+    for name in ("/runs/a\nrm -r /", "/runs/a\\b"):
+        with pytest.raises(InputError, match="no line feed or backslash"):
+            job_script(["true"], Job("run", 1), log=Path(name))
+
+
+@pytest.mark.long
+def test_slurm_writes_the_log_that_was_named(slurm: Slurm, tmp_path: Path) -> None:
+    log = tmp_path / "it's a b%j #1.log"
+    (tmp_path / "job.sh").write_text(job_script(["echo", "here"], Job("run", 1), log=log))
+    job = slurm("sbatch", "--parsable", str(tmp_path / "job.sh")).strip()
+    assert slurm.wait_until(job, ("COMPLETED", "FAILED")) == "COMPLETED"
+    assert log.read_text() == "here\n"
+
+
 def test_the_verb_prints_a_script_that_starts_the_run_or_goes_on(tmp_path: Path) -> None:
     example = Path(__file__).parents[2] / "examples" / "fashion-mnist.toml"
     argv = [sys.executable, "-m", "reprise", "slurm", str(example), "--output", str(tmp_path / "run")]
