@@ -93,6 +93,12 @@ def counted(fields: Fields) -> Mapping[str, Any]:
     return {"image": fields["image"] + np.uint8(next(COUNTER))}
 
 
+def in_place(fields: Fields) -> Mapping[str, Any]:
+    image: Any = fields["image"]
+    image[image > 3] = 3
+    return dict(fields)
+
+
 def shorter(fields: Fields) -> Mapping[str, Any]:
     return {"image": fields["image"][1:]}
 
@@ -119,6 +125,12 @@ def test_a_function_with_a_state_of_its_own_is_refused(snapshot: OpenSnapshot) -
     require_pure(preprocess("doubled"), fields)
     with pytest.raises(InputError, match="field 'image' is another at the second call"):
         require_pure(preprocess("counted"), fields)
+
+
+def test_a_function_that_changes_its_batch_is_refused(snapshot: OpenSnapshot) -> None:
+    fields = Batches(snapshot, "train", seed=1, batch_size=8).batch(0).fields
+    with pytest.raises(InputError, match="it changed field 'image' of the batch that it was given"):
+        require_pure(preprocess("in_place"), fields)
 
 
 @pytest.mark.parametrize(("name", "said"), [("shorter", "expected numbers for 8 records"), ("nothing", "one array")])

@@ -74,9 +74,16 @@ def require_pure(preprocess: Callable[[Fields], Fields], fields: Fields) -> None
     Raises:
         InputError: it gave other bytes the second time, or changed what it was given.
     """
-    first, second = (preprocess({name: array.copy() for name, array in fields.items()}) for _ in range(2))
-    for name in first:
-        if name not in second or first[name].tobytes() != second[name].tobytes():
+    given = [{name: array.copy() for name, array in fields.items()} for _ in range(2)]
+    first, second = (preprocess(copies) for copies in given)
+    for name, array in fields.items():
+        if given[0][name].tobytes() != array.tobytes():
+            raise InputError(
+                f"stages.preprocess: it changed field {name!r} of the batch that it was given",
+                hint="Groups and your own evaluation see the fields as they are stored: give a new array instead.",
+            )
+    for name in {*first, *second}:
+        if name not in first or name not in second or first[name].tobytes() != second[name].tobytes():
             raise InputError(
                 f"stages.preprocess: field {name!r} is another at the second call with the same batch",
                 hint="It must follow from the batch alone: no clock, no generator of its own, no state.",
