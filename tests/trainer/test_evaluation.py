@@ -6,10 +6,11 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from pathlib import Path
 
 import numpy as np
 import pytest
-from tests.trainer.conftest import CONFIG, RECORDS, RunOnce
+from tests.trainer.conftest import CONFIG, RECORDS, RunOnce, environment
 
 from reprise_trainer.backends.interface import WEIGHT, Predictions, Recipe, Sgd, ShardKey
 from reprise_trainer.backends.jax_backend import JaxBackend
@@ -100,6 +101,18 @@ def test_groups_are_counted_apart(snapshot: OpenSnapshot) -> None:
 def test_what_the_snapshot_lacks_is_refused_before_training(run_once: RunOnce, asked: str, said: str) -> None:
     ran = run_once(CONFIG + f"{asked}\n")
     assert ran.code == InputError.exit_code and said in ran.error
+    assert not list(ran.output.iterdir())
+
+
+def test_weights_that_no_evaluation_takes_are_refused_before_training(run_once: RunOnce, tmp_path: Path) -> None:
+    (tmp_path / "modules").mkdir()
+    (tmp_path / "modules/weighing.py").write_text("""
+def columns(fields):
+    return {**fields, "weight": (fields["label"][:, None] < 9).astype("float32")}
+""")
+    config = CONFIG + '\n[stages.preprocess]\nfunction = "weighing:columns"\n'
+    ran = run_once(config, changes={"PYTHONPATH": f"{tmp_path / 'modules'}:{environment()['PYTHONPATH']}"})
+    assert ran.code == InputError.exit_code and "field 'weight' has the shape [1], expected one number" in ran.error
     assert not list(ran.output.iterdir())
 
 

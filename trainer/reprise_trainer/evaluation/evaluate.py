@@ -128,12 +128,16 @@ def predictions(
         numbers[count:] = 0
         fields = {name: column.take(numbers) for name, column in columns.items()}
         given = dict(preprocess(fields) if preprocess else fields)
-        given[WEIGHT] = np.where(np.arange(batch_size) < count, _weights(given, batch_size), np.float32(0))
+        given[WEIGHT] = np.where(np.arange(batch_size) < count, record_weights(given, batch_size), np.float32(0))
         yield fields, count, backend.predict(state, given)
 
 
-def _weights(given: Fields, records: int) -> NDArray[np.float32]:
-    """What each record of a batch weighs by its own field, 1 without one."""
+def record_weights(given: Fields, records: int) -> NDArray[np.float32]:
+    """What each record of a batch weighs by its own field, 1 without one.
+
+    Raises:
+        InputError: the field holds more or less than one number a record.
+    """
     weights = np.asarray(given.get(WEIGHT, np.ones(records)), np.float32)
     if weights.shape != (records,):
         raise InputError(f"field {WEIGHT!r} has the shape {list(weights.shape[1:])}, expected one number a record")

@@ -15,6 +15,7 @@ from reprise_trainer.data.batches import BatchSource
 from reprise_trainer.data.shelf import open_fed_snapshot
 from reprise_trainer.data.snapshot import OpenSnapshot, open_snapshot
 from reprise_trainer.errors import InputError, RefusedError
+from reprise_trainer.evaluation.evaluate import record_weights
 from reprise_trainer.evaluation.judged import require_judgeable
 from reprise_trainer.numerics.enter import require_profile
 from reprise_trainer.numerics.profiles import PROFILES
@@ -102,6 +103,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
     if stages.preprocess is not None:
         require_pure(stages.preprocess, batches.batch(0).fields)
         batches = PreprocessedBatches(batches, stages.preprocess)
+    record_weights(batches.batch(0).fields, plan.batch_size)  # the evaluation would refuse what is none, too late
     proof = prove_run(profile, threads, plan, backend, initial, batches)
     proof = compare_machines(exchange, backend.name, proof)
     emit({"event": "checked", "message": proof.line()})
