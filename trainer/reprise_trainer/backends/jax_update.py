@@ -66,7 +66,7 @@ def next_state(state: TrainingState, gradient: Array, weight: float, recipe: Rec
     step = state.step + 1
     factor = 1.0
     if recipe.clip_norm is not None:
-        factor = clip_factor(float(_mean_squared_length(gradient, np.float32(weight), _ZERO)), recipe.clip_norm)
+        factor = clip_factor(partial(_mean_squared, gradient), weight, recipe.clip_norm)
     numbers = numbers_of(recipe.optimizer, rate, step)
     kept = () if recipe.ema_decay is None else (np.float32(recipe.ema_decay), np.float32(1.0 - recipe.ema_decay))
     model, moments, average = _next(
@@ -119,7 +119,11 @@ def _squared_length(gradient: Array, weight: Array, zero: Array) -> Array:
 
 
 _next = jax.jit(_one_step)
-_mean_squared_length = jax.jit(_squared_length)
+_compiled_squared_length = jax.jit(_squared_length)
+
+
+def _mean_squared(gradient: Array, weight: float) -> float:
+    return float(_compiled_squared_length(gradient, np.float32(weight), _ZERO))
 
 
 def _narrowed(numbers: Numbers) -> Numbers:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,9 @@ def next_state(state: TrainingState, gradient: Tensor, weight: float, recipe: Re
     """
     step = state.step + 1
     numbers = numbers_of(recipe.optimizer, rate, step)
-    factor = 1.0 if recipe.clip_norm is None else clip_factor(_mean_squared(gradient, weight), recipe.clip_norm)
+    factor = (
+        1.0 if recipe.clip_norm is None else clip_factor(partial(_mean_squared, gradient), weight, recipe.clip_norm)
+    )
     new = TrainingState(
         step=step,
         model=torch.empty_like(state.model),

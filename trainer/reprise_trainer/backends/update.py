@@ -22,6 +22,10 @@ ROW = 1 << 15
 """Elements of a row where squares are added; also how many PyTorch computes without handing any to another thread."""
 
 
+_LARGE_UNIT = 2.0**96
+"""A power of two, so that dividing by it rounds nothing."""
+
+
 @dataclass(frozen=True, slots=True)
 class Arithmetic:
     """A framework's operations on its vectors, each rounded once and exactly.
@@ -120,12 +124,20 @@ def averaged(at: Arithmetic, average: Array, value: Array, kept: Any, rest: Any,
     return at.add(at.multiply(average, kept, new), at.multiply(value, rest, spare), new)
 
 
-def clip_factor(squared_length: float, limit: float) -> float:
+def clip_factor(mean_squared: Callable[[float], float], weight: float, limit: float) -> float:
     """What the gradient is multiplied by, so that it is at most `limit` long; 1.0 where it is that already.
 
     The square root is Python's, in float64: IEEE 754 asks for its exact rounding, so no library decides its bits.
+
+    Args:
+        mean_squared: divisor → the sum of squares of the gradient divided by it, in float32.
+        weight: the divisor that gives the mean loss's gradient.
+        limit: see above.
     """
-    length = math.sqrt(squared_length) if squared_length >= 0 else squared_length  # not a number stays so
+    squared, unit = mean_squared(weight), 1.0
+    if squared == math.inf:  # float32 holds no such square, but that of a gradient measured in larger units
+        squared, unit = mean_squared(weight * _LARGE_UNIT), _LARGE_UNIT
+    length = math.sqrt(squared) * unit if squared >= 0 else squared  # not a number stays so
     return limit / length if length > limit else 1.0
 
 
