@@ -103,6 +103,13 @@ def test_arrays_that_do_not_fit_are_refused(
         ingest(ARRAYS)
 
 
+def test_two_classes_of_an_array_have_two_names(folder: Path, ingest: Ingest) -> None:
+    npy(folder / "images", PIXELS)
+    npy(folder / "labels", LABELS)
+    with pytest.raises(InputError, match=r"data\.fields\.label\.classes: a name stands there twice"):
+        ingest(re.sub(r"classes = .*", 'classes = ["a", "a"]', ARRAYS))
+
+
 @pytest.mark.parametrize("form", ["npy", "idx"])
 def test_an_array_of_records_without_a_value_is_refused(folder: Path, ingest: Ingest, form: str) -> None:
     npy(folder / "labels", LABELS)

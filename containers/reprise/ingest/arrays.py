@@ -87,6 +87,8 @@ def _field(name: str, array: _Array, rule: FieldRule | None) -> RecordField:
         raise InputError(f"{array.file}: a record of field {name} has shape {array.shape}, expected no extent of 0")
     if classes and (array.dtype == "float32" or array.shape):
         raise InputError(f"{array.file}: field {name} has classes, but is {array.dtype} of shape {array.shape}")
+    if classes and len(set(classes)) < len(classes):
+        raise InputError(f"data.fields.{name}.classes: a name stands there twice")
     return RecordField(name=name, dtype=array.dtype, shape=array.shape, classes=classes)
 
 
