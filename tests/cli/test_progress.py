@@ -6,6 +6,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 
 import pytest
 
@@ -27,19 +28,35 @@ def test_a_log_has_the_figures_of_a_run_and_not_the_names_of_events(capsys: pyte
     ]
 
 
+def test_a_log_has_a_line_a_tenth_of_a_run(capsys: pytest.CaptureFixture[str]) -> None:
+    with progress() as on_event:
+        for number in range(1, 51):
+            on_event(step(number))
+    said = [line.partition("] ")[2] for line in capsys.readouterr().err.splitlines()]
+    assert [line.partition(",")[0] for line in said] == [f"train step {number}/50" for number in (1, *range(5, 51, 5))]
+    assert said[0] == "train step 1/50, loss 2.5000"
+    assert all(re.fullmatch(r"train step \d+/50, loss 2\.5000, [\d,]+ samples/s", line) for line in said[1:])
+
+
+def step(number: int) -> dict[str, object]:
+    return {"event": "step", "step": number, "steps": 50, "loss": 2.5, "records": 32 * number}
+
+
 TERMINAL = """
+import time
 from reprise.cli.progress import progress
 
 with progress() as on_event:
-    for name in ({names}):
-        on_event({{"event": "phase", "name": name}})
+    for event in {events}:
+        on_event(event)
+        time.sleep(0.02)
 """
 
 
-def on_a_terminal(*names: str, **environment: str) -> list[str]:
-    """The lines that a terminal gets of phases with these names, without what moves the cursor."""
+def on_a_terminal(*names: str, events: Sequence[dict[str, object]] = (), **environment: str) -> list[str]:
+    """The lines that a terminal gets of phases with these names, or of events, without what moves the cursor."""
     ours, theirs = os.openpty()
-    script = TERMINAL.format(names="".join(f"{name!r}, " for name in names))
+    script = TERMINAL.format(events=[*({"event": "phase", "name": name} for name in names), *events])
     env = {**os.environ, "TERM": "xterm", "COLUMNS": "80", **environment}
     done = subprocess.run([sys.executable, "-c", script], stderr=theirs, check=False, env=env)
     os.close(theirs)
@@ -65,6 +82,13 @@ def on_a_terminal(*names: str, **environment: str) -> list[str]:
 )
 def test_a_terminal_shows_a_text_as_it_is(name: str) -> None:
     assert name in on_a_terminal(name)
+
+
+def test_a_terminal_has_one_live_line_of_a_run() -> None:
+    shown = on_a_terminal(events=[step(number) for number in range(1, 51)], COLUMNS="120")
+    last = re.sub(r"\x1b\[[0-9;]*m", "", shown[-1])  # colours
+    pattern = r"train \S+ step 50/50, loss 2\.5000, [\d,]+ samples/s \d:\d\d:\d\d left 0:00:00"
+    assert re.fullmatch(pattern, last), last
 
 
 def test_a_terminal_gets_no_secret() -> None:
