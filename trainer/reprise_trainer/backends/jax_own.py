@@ -25,7 +25,7 @@ from reprise_trainer.backends.layout import layout_of
 from reprise_trainer.backends.models import EVALUATION, EVALUATION_KEYED, Own
 from reprise_trainer.data.batches import Fields
 from reprise_trainer.data.philox import stream_key
-from reprise_trainer.entry_point import load_entry_point
+from reprise_trainer.entry_point import load_entry_point, require_options
 from reprise_trainer.errors import InputError
 
 
@@ -39,6 +39,7 @@ class OwnProgram:
     def __init__(self, own: Own) -> None:
         self._own = own
         self._make = load_entry_point(own.model, where="model.model")
+        require_options(self._make, None, options=own.options, where="model.options")
         self._loss: Callable[..., Any] = load_entry_point(own.loss, where="model.loss")
         self._tree = self._made(0)
         values, self.buffers = self._tree.arrays()

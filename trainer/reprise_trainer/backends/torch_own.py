@@ -24,7 +24,7 @@ from reprise_trainer.backends.models import EVALUATION, EVALUATION_KEYED, Own
 from reprise_trainer.backends.torch_program import ShardResult, Values
 from reprise_trainer.data.batches import Fields
 from reprise_trainer.data.philox import stream_key
-from reprise_trainer.entry_point import load_entry_point
+from reprise_trainer.entry_point import load_entry_point, require_options
 from reprise_trainer.errors import InputError
 
 Batch = Mapping[str, Tensor]
@@ -36,6 +36,7 @@ class OwnProgram:
     def __init__(self, own: Own) -> None:
         self._own = own
         self._make = load_entry_point(own.model, where="model.model")
+        require_options(self._make, None, options=own.options, where="model.options")
         self._loss: Callable[..., Any] = load_entry_point(own.loss, where="model.loss")
         self._lock = threading.Lock()
         self._module = self._made(0)

@@ -18,9 +18,12 @@ from numpy.typing import NDArray
 from reprise_trainer.backends.interface import Predictions
 from reprise_trainer.config.stages import StageSection, StagesSection
 from reprise_trainer.data.batches import Batch, BatchSource, Fields
-from reprise_trainer.entry_point import load_entry_point
+from reprise_trainer.entry_point import load_entry_point, require_options
 from reprise_trainer.errors import InputError
 from reprise_trainer.training.loop import Trained, train
+
+_ARGUMENTS: Mapping[str, tuple[None, ...]] = {"preprocess": (None,), "evaluate": (None,), "report": (None, None)}
+"""Stage → stand-ins for what its function is called with; the training loop's are its own affair."""
 
 Predicted = tuple[Fields, Predictions]
 """A batch of an evaluated split, and what the model says of it."""
@@ -114,6 +117,8 @@ def _load(section: StageSection | None, name: str) -> Callable[..., Any] | None:
     if section is None:
         return None
     function = load_entry_point(section.function, where=f"stages.{name}.function")
+    if name in _ARGUMENTS:
+        require_options(function, *_ARGUMENTS[name], options=section.options, where=f"stages.{name}.options")
     return partial(function, **section.options) if section.options else function
 
 
