@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.trainer.conftest import CONFIG, RunOnce
@@ -70,6 +72,14 @@ def test_the_end_comes_when_the_lowest_loss_is_that_old(losses: list[float], pat
     for loss in losses:
         since_best, best = (0, loss) if loss < best else (since_best + 1, best)
     assert validating.exhausted(losses) == (since_best >= patience)
+
+
+@pytest.mark.parametrize(
+    ("losses", "ends"),
+    [([math.nan, 2.0, 1.0], False), ([2.0, 1.0, math.nan], False), ([1.0, math.nan, math.nan], True)],
+)
+def test_a_loss_that_is_no_number_is_never_the_lowest(losses: list[float], ends: bool) -> None:
+    assert Validating(1, 2, lambda state: 0.0).exhausted(losses) is ends
 
 
 def test_an_attempt_goes_on_counting_where_the_one_before_was() -> None:

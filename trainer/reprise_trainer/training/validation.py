@@ -7,6 +7,7 @@ A validation's mean loss stands in the ledger, in the line of the step that it c
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -30,10 +31,12 @@ class Validating:
     measure: Callable[[State], float]
 
     def exhausted(self, losses: Sequence[float]) -> bool:
-        """Whether the run ends with these validations' losses, the oldest first. An equal loss is no lower one."""
+        """Whether the run ends with these validations' losses, the oldest first. An equal loss is no lower one, and one
+        that is no number is higher than all that are."""
         if self.patience is None or not losses:
             return False
-        return len(losses) - 1 - losses.index(min(losses)) >= self.patience
+        known = [math.inf if math.isnan(loss) else loss for loss in losses]
+        return len(known) - 1 - known.index(min(known)) >= self.patience
 
 
 class Validations:
