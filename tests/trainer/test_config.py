@@ -66,6 +66,7 @@ def test_the_example_is_valid() -> None:
         ),
         ("every = 10", "evry = 10", "checkpoint.evry: unknown key; did you mean 'every'?"),
         ("lr = 0.01", "lr = nan", "train.optimizer.lr: "),
+        ("lr = 0.01", "lr = 0.01\nepsilon = 1e-60", "train.optimizer.epsilon: 1e-60 counts as 0 in float32"),
         (
             "channels = [4, 8]",
             "channels = [4, 0]",
