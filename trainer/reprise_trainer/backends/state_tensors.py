@@ -40,6 +40,11 @@ def moments_of(optimizer: Optimizer) -> tuple[str, ...]:
     return _MOMENTS[type(optimizer)]
 
 
+def tensor_aliases(aliases: Mapping[str, str]) -> dict[str, str]:
+    """Second names of parameters (see `Backend.aliases`) → the names that their tensors have in a state."""
+    return {f"model/{name}": f"model/{target}" for name, target in aliases.items()}
+
+
 def to_tensors(layout: Layout, state: TrainingState) -> dict[str, NDArray[Any]]:
     """The tensors of a state whose vectors and buffers are NumPy arrays. Nothing is copied, all are read-only."""
     vectors = {"model": state.model} | {f"optimizer/{moment}": each for moment, each in state.moments.items()}

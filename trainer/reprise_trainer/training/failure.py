@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from reprise_trainer.backends.interface import Tensors
+from reprise_trainer.backends.state_tensors import tensor_aliases
 from reprise_trainer.canonical import canonical_json
 from reprise_trainer.durable import storage_error, write_durably
 from reprise_trainer.errors import InputError
@@ -96,12 +97,12 @@ def write_failure(output: Path, config: bytes, error: NotFiniteError) -> NotFini
         StorageError: it can't be written.
     """
     folder, reading = output / FOLDER, error.reading
-    before = reading.backend.export(reading.before)
+    before, aliases = reading.backend.export(reading.before), tensor_aliases(reading.backend.aliases())
     last, _ = latest_good(output / CHECKPOINTS, wanted=lambda found: not_finite(found.tensors) is None)
     try:
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir(parents=True)
-        digest = write_checkpoint(folder, reading.number, before)
+        digest = write_checkpoint(folder, reading.number, before, aliases=aliases)
         failure = describe_failure(reading, before, (last.step, last.digest) if last else None, digest)
         write_durably(folder / CONFIG, config)
         write_durably(folder / SCRIPT, _SCRIPT.format(step=reading.number).encode())

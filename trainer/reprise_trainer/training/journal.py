@@ -16,6 +16,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any
 
 from reprise_trainer.backends.interface import Tensors
+from reprise_trainer.backends.state_tensors import tensor_aliases
 from reprise_trainer.errors import RepriseError, StorageError
 from reprise_trainer.training.checkpoints.document import read_document
 from reprise_trainer.training.checkpoints.names import CHECKPOINTS, DOCUMENT
@@ -60,7 +61,7 @@ class Journal:
         folder, losses = output / CHECKPOINTS, self._losses.of
         self._writer = CheckpointWriter(
             folder,
-            aliases={f"model/{name}": f"model/{target}" for name, target in aliases.items()},
+            aliases=tensor_aliases(aliases),
             before_name=self._before_name,
             after=lambda: remove_old(folder, plan.retention, losses),
         )

@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from reprise_trainer.backends.interface import Backend, ShardKey, ShardSums, State, Tensors
+from reprise_trainer.backends.state_tensors import tensor_aliases
 from reprise_trainer.data.batches import Batch, BatchSource
 from reprise_trainer.data.prefetch import prefetched
 from reprise_trainer.training.journal import Emit, Journal
@@ -140,7 +141,7 @@ def train(
         plan, backend, batches, state, beginning.step, workers=workers, loaders=loaders, exchange=exchange, stop=stop
     )
     with Journal(plan, beginning, output, emit, aliases=backend.aliases()) as journal:
-        interrupted = partial(write_interrupted, output)
+        interrupted = partial(write_interrupted, output, aliases=tensor_aliases(backend.aliases()))
         validations = Validations(validating, validation_losses(beginning.lines))
         state = _taken(course, plan, backend, state, journal, interrupted, exchange, stop, validations)
     return Trained(state, journal.checkpoints[-1][1], tuple(journal.checkpoints))

@@ -11,6 +11,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from reprise_trainer.backends.interface import State, Tensors
@@ -77,15 +78,19 @@ def begin(output: Path, header: Header) -> Beginning:
     return Beginning(step, found, ledger, tuple(done.checkpoints.items()), (*passed_over, said), done.lines)
 
 
-def write_interrupted(output: Path, step: int, tensors: Tensors) -> None:
+def write_interrupted(
+    output: Path, step: int, tensors: Tensors, *, aliases: Mapping[str, str] = MappingProxyType({})
+) -> None:
     """Write the checkpoint that a stopping signal asked for; an older one goes once the new one stands.
+
+    Other arguments: see `write_checkpoint`.
 
     Raises:
         StorageError: it can't be written.
     """
     folder = output / INTERRUPTED
     old = checkpoint_folders(folder)
-    write_checkpoint(folder, step, tensors)
+    write_checkpoint(folder, step, tensors, aliases=aliases)
     for path in old:
         shutil.rmtree(path, ignore_errors=True)
 
