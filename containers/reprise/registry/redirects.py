@@ -1,5 +1,8 @@
 """Where a registry may send us, and what goes there: the whole request with its body, never what proves who we are.
 
+A registry on this machine is asked without a proxy, whatever the environment says: over plain http another machine
+would see the login. docker and podman do the same (Go's net/http, ProxyFromEnvironment).
+
 Source: RFC 9110, 15.4 (a 301 or 302 answer lets a client change POST to GET and does not ask for it: an upload is sent
 again as it is, as after 307 and 308; 303 alone means GET), and OCI distribution spec v1.1, which lets registries answer
 with redirects to storage hosts.
@@ -29,6 +32,10 @@ _BODY = ("Content-Length", "Content-Type", "Transfer-Encoding", "Content-Range")
 class RegistrySession(requests.Session):
     """A session that follows redirects by the rules above, and sends a body anew from its source."""
 
+    def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
+        settings = super().merge_environment_settings(url, proxies, stream, verify, cert)
+        return {**settings, "proxies": {}} if _is_here(str(url)) else settings
+
     def resolve_redirects(
         self,
         resp: requests.Response,
@@ -56,7 +63,7 @@ class RegistrySession(requests.Session):
                 raise UnavailableError(f"{origin_of(req.url or '')} redirects more than {HOPS} times in a row")
             req = _next_request(req, resp, location)
             req.prepare_cookies(self.cookies)
-            proxies = self.rebuild_proxies(req, proxies)  # type: ignore[no-untyped-call]
+            proxies = {} if _is_here(req.url or "") else self.rebuild_proxies(req, proxies)  # type: ignore[no-untyped-call]
             resp = self.send(
                 req,
                 stream=stream,
@@ -82,13 +89,17 @@ def safe_target(url: str, location: str) -> str:
         parts = urlsplit(target)
     except ValueError as error:
         raise InputError(f"{origin_of(url)} sends us to {location[:100]!r}, which is no address: {error}") from error
-    local = parts.scheme == "http" and urlsplit(url).scheme == "http" and is_loopback(parts.netloc.rpartition("@")[2])
+    local = parts.scheme == "http" and urlsplit(url).scheme == "http" and _is_here(target)
     if not (parts.scheme == "https" or local):
         raise UnavailableError(
             f"{origin_of(url)} sends us to {origin_of(target)}, which is not a safe connection: nothing was sent there",
             hint="Whoever runs the registry has to redirect to https addresses.",
         )
     return target
+
+
+def _is_here(url: str) -> bool:
+    return is_loopback(urlsplit(url).netloc.rpartition("@")[2])
 
 
 def _done_with(answer: requests.Response) -> None:
