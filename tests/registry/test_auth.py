@@ -107,6 +107,19 @@ def test_a_token_that_ran_out_is_renewed(image: Any, token_registry: OciRegistry
     assert len([each for each in token_registry.asked if each.path.startswith("/token")]) == 3
 
 
+@pytest.mark.parametrize("order", ["{bearer}, {basic}", "{basic}, {bearer}", "Negotiate abc==, {basic}, {bearer}"])
+def test_of_several_challenges_the_token_servers_is_answered(
+    image: Any, token_registry: OciRegistry, no_logins: Path, order: str
+) -> None:
+    log_in(no_logins, token_registry.host)
+    bearer = f'Bearer realm="http://{token_registry.host}/token",service="registry",scope="repository:team/small:pull"'
+    said = order.format(bearer=bearer, basic='Basic realm="a, b"')
+    token_registry.faults = [Fault("HEAD", "", status=401, headers={"WWW-Authenticate": said})]
+    push(image.store, image.digest, at(token_registry.host))
+    sent = [each.headers.get("Authorization", "") for each in token_registry.asked if "/token" not in each.path]
+    assert not [each for each in sent if each.startswith("Basic")]
+
+
 def test_a_mount_asks_for_the_right_to_read_its_source(
     image: Any, token_registry: OciRegistry, no_logins: Path
 ) -> None:

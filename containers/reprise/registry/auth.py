@@ -23,7 +23,8 @@ from reprise.registry.credentials import Credentials
 from reprise.registry.reference import is_loopback
 from reprise_trainer.errors import UnavailableError
 
-_PARAMETER = re.compile(r'(\w+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+))')
+_PART = re.compile(r'([\w-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
+"""A scheme, or a parameter of the scheme before it."""
 _CLIENT = "reprise"
 
 
@@ -74,14 +75,14 @@ class RegistryAuth(AuthBase):
         with self._lock:
             if self._header and self._header != refused:
                 return self._header  # another thread was here first
-            scheme, parameters = _parse(challenge)
+            challenges = _parse(challenge)
             if not self._known:
                 self._known.append(self.credentials())
             known = self._known[0]
-            if scheme == "basic" and known and known.username:
-                self._header = _basic(known)
-            elif scheme == "bearer" and (token := self._token(parameters, known)):
+            if "bearer" in challenges and (token := self._token(challenges["bearer"], known)):
                 self._header = f"Bearer {token}"
+            elif "basic" in challenges and known and known.username:
+                self._header = _basic(known)
             else:
                 return None
             return self._header
@@ -134,8 +135,14 @@ def _basic(known: Credentials) -> str:
     return str(request.prepare().headers["Authorization"])
 
 
-def _parse(challenge: str) -> tuple[str, dict[str, str]]:
-    """Scheme (lower case) and parameters of a WWW-Authenticate header."""
-    scheme, _, rest = challenge.strip().partition(" ")
-    found = {name.lower(): re.sub(r"\\(.)", r"\1", quoted) or plain for name, quoted, plain in _PARAMETER.findall(rest)}
-    return scheme.lower(), found
+def _parse(header: str) -> dict[str, dict[str, str]]:
+    """The parameters of each challenge in a WWW-Authenticate header, by its scheme in lower case."""
+    challenges: dict[str, dict[str, str]] = {}
+    parameters: dict[str, str] = {}
+    for part in _PART.finditer(header):
+        name, quoted, plain = part[1].lower(), part[2], part[3]
+        if quoted is None and plain is None:
+            parameters = challenges.setdefault(name, {})
+        else:
+            parameters[name] = plain if quoted is None else re.sub(r"\\(.)", r"\1", quoted)
+    return challenges
