@@ -10,10 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 from loopback import Site, serve
 from oci_registry import Fault, OciRegistry
 from servers import docker_registry
 
+from reprise.registry.auth import RegistryAuth, origin_of
 from reprise.registry.credentials import Credentials, find_credentials
 from reprise.registry.pull import pull
 from reprise.registry.push import push
@@ -225,6 +227,23 @@ def test_certificates_of_one_s_own_are_trusted_when_named(
 
         with pytest.raises(UnavailableError, match="certificate"):
             pull(at(host), Store.open(tmp_path / "other"), certificates=Path(certifi.where()))
+
+
+@pytest.mark.parametrize(
+    ("origin", "url", "sent"),
+    [
+        ("https://a.org", "https://a.org:443/v2/", True),
+        ("https://a.org:443", "https://a.org/v2/", True),
+        ("http://[::1]", "http://[::1]:80/v2/", True),
+        ("https://a.org", "https://a.org:80/v2/", False),
+        ("https://a.org", "http://a.org:443/v2/", False),
+        ("https://a.org", "https://a.org:5443/v2/", False),
+    ],
+)
+def test_a_registry_may_write_its_own_port_or_leave_it_out(origin: str, url: str, sent: bool) -> None:
+    auth = RegistryAuth("a.org", origin_of(origin), lambda: None, requests.Session(), _header="Bearer t")
+    prepared = requests.Request("GET", url, auth=auth).prepare()
+    assert ("Authorization" in prepared.headers) is sent
 
 
 def test_certificates_that_are_not_there_are_said(tmp_path: Path) -> None:

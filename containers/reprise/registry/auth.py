@@ -26,6 +26,7 @@ from reprise_trainer.errors import UnavailableError
 _PART = re.compile(r'([\w-]+)(?:\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s,"]+)))?')
 """A scheme, or a parameter of the scheme before it."""
 _CLIENT = "reprise"
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
 @dataclass(eq=False)
@@ -121,9 +122,10 @@ class RegistryAuth(AuthBase):
 
 
 def origin_of(url: str) -> str:
-    """Scheme, host and port of an address."""
+    """Scheme, host and port of an address; a port that the scheme has anyway is left out."""
     parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2].lower()}"
+    place = parts.netloc.rpartition("@")[2].lower()
+    return f"{parts.scheme}://{place.removesuffix(_DEFAULT_PORTS.get(parts.scheme, ''))}"
 
 
 def _no_auth(request: requests.PreparedRequest) -> requests.PreparedRequest:
