@@ -339,4 +339,31 @@ def test_a_malformed_configuration_is_named(no_logins: Path, text: str) -> None:
 def test_podman_s_file_counts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "auth.json").write_text('{"auths":{"a.org/team":{"username":"u","password":"p"}}}')
     monkeypatch.setenv("REGISTRY_AUTH_FILE", str(tmp_path / "auth.json"))
-    assert find_credentials("a.org") == Credentials("u", "p")
+    assert find_credentials("a.org", "team/small") == Credentials("u", "p")
+
+
+def test_the_login_for_the_nearest_namespace_counts_and_none_for_another(no_logins: Path) -> None:
+    """As containers-auth.json(5) has it: `podman login a.org/one` is for what is beneath that."""
+    places = ("a.org/one", "a.org/two", "a.org/two/deep", "https://b.org/v1/", "b.org:5000/one")
+    write(no_logins, {"auths": {place: {"username": place, "password": "p"} for place in places}})
+    found = {
+        text: (find_credentials(*text.split("/", 1)) or Credentials("")).username
+        for text in ("a.org/two/x", "a.org/two/deep/x", "a.org/two", "a.org/twofold/x", "a.org/x", "b.org/x/y")
+    }
+    assert found == {
+        "a.org/two/x": "a.org/two",
+        "a.org/two/deep/x": "a.org/two/deep",
+        "a.org/two": "a.org/two",
+        "a.org/twofold/x": "",
+        "a.org/x": "",
+        "b.org/x/y": "https://b.org/v1/",
+    }
+
+
+def test_a_push_logs_in_with_the_login_for_its_namespace(
+    image: Any, token_registry: OciRegistry, no_logins: Path
+) -> None:
+    places = {f"{token_registry.host}/other": "wrong", f"{token_registry.host}/team": "secret"}
+    write(no_logins, {"auths": {place: {"username": "me", "password": word} for place, word in places.items()}})
+    push(image.store, image.digest, at(token_registry.host))
+    assert token_registry.manifests

@@ -86,13 +86,14 @@ class Registry:
         return origin_of(urljoin(self.address, url)) == origin_of(self.address)
 
 
-def open_registry(host: str, certificates: Path | None = None) -> Registry:
+def open_registry(host: str, certificates: Path | None = None, *, repository: str = "") -> Registry:
     """A session with the registry at `host` (`name[:port]`), with this machine's proxies, certificates and credentials.
 
     Only a registry on this very machine is asked over http, unless certificates are given for it.
 
     Args:
         certificates: file of certificate authorities to trust for it; by default those in docker's or podman's certs.d.
+        repository: the one that is asked for, which may have a login of its own.
 
     Raises:
         InputError: the certificates can't be read.
@@ -103,7 +104,7 @@ def open_registry(host: str, certificates: Path | None = None) -> Registry:
     plain = is_loopback(host) and trusted is None
     address = f"{'http' if plain else 'https'}://{_SERVED_BY.get(host, host)}"
     session, tokens = _session(trusted), _session(trusted)
-    auth = RegistryAuth(host, origin_of(address), lambda: find_credentials(host), tokens)
+    auth = RegistryAuth(host, origin_of(address), lambda: find_credentials(host, repository), tokens)
     session.auth = auth
     return Registry(host, address, session, auth)
 

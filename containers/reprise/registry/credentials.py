@@ -34,8 +34,10 @@ class Credentials:
     identity_token: str = field(default="", repr=False)
 
 
-def find_credentials(host: str) -> Credentials | None:
-    """What this machine's user has stored for a registry; None where there is nothing.
+def find_credentials(host: str, repository: str = "") -> Credentials | None:
+    """What this machine's user has stored for a repository of a registry; None where there is nothing.
+
+    Logins may be for a namespace of the registry alone: the nearest one counts, and none for another.
 
     Raises:
         InputError: a configuration file is malformed.
@@ -47,9 +49,10 @@ def find_credentials(host: str) -> Credentials | None:
             helper = _table(config, "credHelpers").get(name) or config.get("credsStore")
             if helper and (found := _ask_helper(str(helper), name)):
                 return found
-        for key, entry in _table(config, "auths").items():
-            if _host_of(key) == host and isinstance(entry, dict) and (found := _stored(path, host, entry)):
-                return found
+        for place in _places(host, repository):
+            for key, entry in _table(config, "auths").items():
+                if _place_of(key) == place and isinstance(entry, dict) and (found := _stored(path, place, entry)):
+                    return found
     return None
 
 
@@ -83,13 +86,23 @@ def _stored_names(host: str) -> tuple[str, ...]:
     return (_DOCKER_HUB, host) if host == "docker.io" else (host,)
 
 
-def _host_of(key: str) -> str:
-    """`https://host/v1/` and `host/namespace` as `host`; docker calls its own hub by an older name there."""
-    host = key.rpartition("://")[2].partition("/")[0]
-    return "docker.io" if host == "index.docker.io" else host
+def _place_of(key: str) -> str:
+    """`https://host/v1/` as `host`, `host/namespace` as it is; docker calls its own hub by an older name there."""
+    _, scheme, place = key.rpartition("://")
+    host, _, namespace = place.partition("/")
+    host = "docker.io" if host == "index.docker.io" else host
+    return host if scheme or namespace in ("", "v1/", "v2/") else f"{host}/{namespace}"
 
 
-def _stored(path: Path, host: str, entry: Mapping[str, Any]) -> Credentials | None:
+def _places(host: str, repository: str) -> Iterator[str]:
+    """`host/a/b`, `host/a`, `host`: what a login may be for, the nearest first."""
+    while repository:
+        yield f"{host}/{repository}"
+        repository = repository.rpartition("/")[0]
+    yield host
+
+
+def _stored(path: Path, place: str, entry: Mapping[str, Any]) -> Credentials | None:
     token = str(entry.get("identitytoken") or "")
     if not entry.get("auth"):
         pair = str(entry.get("username") or ""), str(entry.get("password") or "")
@@ -97,9 +110,9 @@ def _stored(path: Path, host: str, entry: Mapping[str, Any]) -> Credentials | No
     try:
         user, colon, password = base64.b64decode(str(entry["auth"]), validate=True).decode().partition(":")
     except ValueError as error:  # also of what is not ASCII, or not UTF-8 once decoded
-        raise InputError(f"{path}: the entry of {host} is not base64") from error
+        raise InputError(f"{path}: the entry of {place} is not base64") from error
     if not colon:
-        raise InputError(f"{path}: the entry of {host} is not a user name and a password")
+        raise InputError(f"{path}: the entry of {place} is not a user name and a password")
     return Credentials(user, password.rstrip("\0"), token)
 
 

@@ -97,7 +97,8 @@ class Repository:
 
 def open_repository(reference: Reference, certificates: Path | None = None) -> Repository:
     """The repository that a reference names; nothing is asked yet."""
-    return Repository(open_registry(reference.host, certificates), reference.repository)
+    registry = open_registry(reference.host, certificates, repository=reference.repository)
+    return Repository(registry, reference.repository)
 
 
 def find_manifest(repository: Repository, reference: Reference) -> ReadManifest:
