@@ -312,6 +312,15 @@ def test_a_helper_that_has_nothing_is_no_failure(no_logins: Path, monkeypatch: p
     assert find_credentials("a.org") == Credentials("u", "p")
 
 
+@pytest.mark.parametrize("user", ["", "<token>"])
+def test_a_helper_that_answers_with_an_empty_secret_has_nothing(
+    no_logins: Path, monkeypatch: pytest.MonkeyPatch, user: str
+) -> None:
+    write(no_logins, {"credsStore": "mine"})
+    helper(no_logins, monkeypatch, f"""echo '{{"Username":"{user}","Secret":""}}'""")
+    assert find_credentials("a.org") is None
+
+
 def test_a_helper_that_fails_is_named(no_logins: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write(no_logins, {"credsStore": "mine"})
     with pytest.raises(UnavailableError, match="docker-credential-mine does not work"):

@@ -136,4 +136,6 @@ def _ask_helper(name: str, host: str) -> Credentials | None:
         user, secret = str(answer["Username"]), str(answer["Secret"])
     except (ValueError, KeyError, TypeError) as error:
         raise UnavailableError(f"the credential helper {program} gave no credentials") from error
+    if not secret:
+        return None  # as some helpers say that they have nothing
     return Credentials("", "", secret) if user == _TOKEN_USER else Credentials(user, secret)
