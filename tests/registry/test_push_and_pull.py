@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from oci_registry import OciRegistry
+from oci_registry import Fault, OciRegistry
 from small_image import Entry, make_image
 
 from reprise.registry.origin import open_origin
@@ -130,6 +130,21 @@ def test_many_referrers_come_over_all_pages(image: Any, registry: OciRegistry, t
     fresh = Store.open(tmp_path / "fresh")
     pull(at(registry.host), fresh)
     assert set(fresh.listed()) == set(image.store.listed())
+
+
+@pytest.mark.parametrize("status", [200, 400, 404, 405, 406, 501])
+def test_whatever_a_registry_without_the_api_answers_there_is_the_tag(
+    image: Any, registry: OciRegistry, tmp_path: Path, status: int
+) -> None:
+    """JFrog's says 406 (google/go-containerregistry#2026); others show a page of HTML (oras-project/oras-go#633)."""
+    registry.referrers_api = False
+    kind = {"Content-Type": "text/html; charset=utf-8"}
+    registry.faults = [Fault("GET|HEAD", "/referrers/", status=status, headers=kind, times=99)]
+    push(image.store, image.digest, at(registry.host))
+    push(image.store, image.digest, at(registry.host))
+    fresh = Store.open(tmp_path / "fresh")
+    pull(at(registry.host), fresh)
+    assert set(image.referrers.values()) <= set(fresh.listed())
 
 
 def test_an_index_comes_with_its_images(image: Any, host: str, tmp_path: Path) -> None:

@@ -41,10 +41,10 @@ def list_referrers(repository: Repository, subject: str) -> tuple[Descriptor, ..
     path = repository.path("referrers", subject)
     for _ in range(_PAGES):
         answer = repository.registry.ask(
-            "GET", path, (200, 400, 404, 405, 501), headers={"Accept": INDEX_TYPE}, stream=True
+            "GET", path, (200, 400, 404, 405, 406, 501), headers={"Accept": INDEX_TYPE}, stream=True
         )
         body = read_body(answer, MANIFEST_LIMIT, f"the list of what points at {subject}")
-        if answer.status_code != 200:
+        if not _is_list(answer):
             return _in_fallback(repository, subject)
         found |= {each.digest: each for each in read_descriptors(body, f"the list of what points at {subject}")}
         following = requests.utils.parse_header_links(answer.headers.get("Link", ""))
@@ -71,7 +71,7 @@ def are_listed(repository: Repository, subject: str, referrers: Mapping[str, Rea
         return True
     if not present:
         answer = repository.registry.ask("HEAD", repository.path("referrers", subject), range(200, 600))
-        if answer.status_code == 200:
+        if _is_list(answer):
             return True  # the API lists each manifest that has a subject, and these are there
     return referrers.keys() <= {each.digest for each in list_referrers(repository, subject)}
 
@@ -93,6 +93,12 @@ def list_in_fallback(repository: Repository, subject: str, referrers: Mapping[st
         return _fallback_index(entries, referrers.values()), INDEX_TYPE
 
     change_shared_tag(repository, tag, change)
+
+
+def _is_list(answer: requests.Response) -> bool:
+    """Whether the API answers, and not a page for people, which some registries show wherever they have none."""
+    kind = answer.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+    return answer.status_code == 200 and kind == INDEX_TYPE
 
 
 def _in_fallback(repository: Repository, subject: str) -> tuple[Descriptor, ...]:
