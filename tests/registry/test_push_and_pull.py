@@ -104,6 +104,16 @@ def test_a_memory_of_mounts_that_is_wrong_costs_no_more_than_sending(image: Any,
     assert report.mounted == [] and len(report.uploaded) >= 8
 
 
+@pytest.mark.parametrize("status", [400, 403, 404, 405])
+def test_a_mount_that_the_registry_refuses_costs_no_more_than_sending(
+    image: Any, registry: OciRegistry, status: int
+) -> None:
+    push(image.store, image.digest, at(registry.host, "mount/first:1"))
+    registry.faults = [Fault("POST", "mount=", status=status, times=99)]
+    report = push(image.store, image.digest, at(registry.host, "mount/second:1"))
+    assert report.mounted == [] and len(report.uploaded) >= 8
+
+
 def test_a_dry_run_says_what_a_push_would_send_and_sends_nothing(image: Any, registry: OciRegistry) -> None:
     planned = push(image.store, image.digest, at(registry.host), dry_run=True)
     assert registry.methods() == {"HEAD"} and not registry.manifests

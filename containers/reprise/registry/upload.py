@@ -24,6 +24,8 @@ CHUNK = 64 << 20
 """Bytes of one PATCH request: some proxies refuse bodies of 100 MB and more."""
 
 _PIECE = 1 << 20
+_NO_MOUNT = (400, 401, 403, 404, 405)
+"""A registry that mounts nothing should open an upload (202); some refuse. Then it is asked for an upload alone."""
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})\Z")
 
 
@@ -51,11 +53,14 @@ def upload_blob(
         InputError: the registry refuses it; where the file is damaged, its digest does not fit.
         UnavailableError: the registry does not answer, or denies access.
     """
-    query = f"?mount={digest}&from={mount_from}" if mount_from else ""
-    answer = repository.registry.ask("POST", open_upload(repository) + query, (201, 202))
-    if answer.status_code == 201:
-        on_progress(size)
-        return True
+    if mount_from:
+        query = f"?mount={digest}&from={mount_from}"
+        answer = repository.registry.ask("POST", open_upload(repository) + query, (201, 202, *_NO_MOUNT))
+        if answer.status_code == 201:
+            on_progress(size)
+            return True
+    if not mount_from or answer.status_code in _NO_MOUNT:
+        answer = repository.registry.ask("POST", open_upload(repository), (202,))
     _Upload(repository, path, digest, size, answer, on_progress).send()
     return False
 
