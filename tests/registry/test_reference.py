@@ -26,6 +26,21 @@ def test_the_forms(text: str, expected: Reference) -> None:
     assert str(expected) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("docker.io/debian:12", "docker.io/library/debian:12"),
+        (f"docker.io/debian@{DIGEST}", f"docker.io/library/debian@{DIGEST}"),
+        ("index.docker.io/debian", "docker.io/library/debian"),
+        ("index.docker.io/team/debian:1", "docker.io/team/debian:1"),
+        ("docker.io/team/debian", "docker.io/team/debian"),
+        ("a.docker.io/debian", "a.docker.io/debian"),
+    ],
+)
+def test_docker_s_hub_has_its_own_images_under_library(text: str, meant: str) -> None:
+    assert str(parse_reference(text)) == meant
+
+
 def test_the_digest_counts_before_the_tag_and_no_tag_is_latest() -> None:
     assert parse_reference(f"a.org/b:1@{DIGEST}").name == DIGEST
     assert parse_reference("a.org/b:1").name == "1"

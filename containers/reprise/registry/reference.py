@@ -1,7 +1,7 @@
 """References to images in registries: `host[:port]/path[:tag][@digest]`.
 
 Source: the grammar of the `reference` package of distribution (docker's). One difference: the host must be written,
-since no registry is a default here.
+since no registry is a default here. Docker's hub has two names, and keeps its own images under `library/`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,9 @@ from reprise_trainer.canonical import DIGEST_PATTERN
 from reprise_trainer.errors import InputError
 
 DEFAULT_TAG = "latest"
+
+_HUB = "docker.io"
+_HUBS_OLDER_NAME = "index.docker.io"
 
 _COMPONENT = r"[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*"
 _HOST = re.compile(r"(?:[A-Za-z0-9](?:[A-Za-z0-9-]*[A-Za-z0-9])?(?:\.[A-Za-z0-9-]+)*|\[[0-9A-Fa-f:]+\])(?::\d{1,5})?\Z")
@@ -60,6 +63,8 @@ def parse_reference(text: str) -> Reference:
     if not _HOST.match(host):
         raise _wrong(text, f"{host!r} is not a host")
     repository, colon, tag = path.partition(":")
+    if host in (_HUB, _HUBS_OLDER_NAME):
+        host, repository = _HUB, repository if "/" in repository else f"library/{repository}"
     if not _REPOSITORY.match(repository) or len(host) + len(repository) > _LONGEST:
         raise _wrong(
             text, f"{repository!r} is not a repository's name (lower-case letters, digits, '.', '_', '-', '/')"
