@@ -203,6 +203,13 @@ def test_a_registry_that_gives_back_another_manifest_is_found_out(image: Any, re
         push(image.store, image.digest, at(registry.host))
 
 
+def test_a_registry_that_gives_back_another_bundle_is_found_out(image: Any, registry: OciRegistry) -> None:
+    (bundle,) = image.store.manifest(image.referrers["signature"])["layers"]
+    registry.faults = [Fault("GET", f"/blobs/{bundle['digest']}", cut=bundle["size"] - 1)]
+    with pytest.raises(DoesNotHoldError, match=bundle["digest"]):
+        push(image.store, image.digest, at(registry.host))
+
+
 @pytest.mark.parametrize("drop", [0, 1, 1_500_000])
 def test_a_pull_goes_on_where_the_connection_dropped(
     image: Any, registry: OciRegistry, tmp_path: Path, drop: int

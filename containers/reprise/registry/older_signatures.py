@@ -14,7 +14,6 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from reprise.registry.connection import read_body
 from reprise.registry.graph import Graph
 from reprise.registry.manifest import ReadManifest
 from reprise.registry.repository import Repository
@@ -122,7 +121,7 @@ def bring_signatures(repository: Repository, image: str, store: Store) -> list[s
         if blob.media_type != SIMPLE_TYPE or not key[1] or key in known or CERTIFICATE_NOTE in layer["annotations"]:
             continue
         try:
-            payload = _payload(repository, blob.digest)
+            payload = repository.small_blob(blob.digest, PAYLOAD_LIMIT)
         except (DoesNotHoldError, InputError, NotFoundError) as error:
             skipped.append(f"{tag}, {blob.digest}: {error.message}")
             continue
@@ -176,13 +175,5 @@ def _layer(signature: SimpleSignature) -> dict[str, Any]:
 
 
 def _read_back(repository: Repository, signature: SimpleSignature) -> None:
-    if _payload(repository, signature.blob) != signature.payload:
+    if repository.small_blob(signature.blob, PAYLOAD_LIMIT) != signature.payload:
         raise DoesNotHoldError(f"the registry gives another payload for {signature.blob}")
-
-
-def _payload(repository: Repository, digest: str) -> bytes:
-    answer = repository.registry.ask("GET", repository.path("blobs", digest), (200,), stream=True)
-    body = read_body(answer, PAYLOAD_LIMIT, f"signature payload {digest}")
-    if sha256_digest(body) != digest:
-        raise DoesNotHoldError(f"the registry gives other bytes for the signature payload {digest}")
-    return body

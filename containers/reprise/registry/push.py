@@ -19,6 +19,7 @@ from reprise.registry.repository import Repository, open_repository
 from reprise.registry.upload import upload_blob
 from reprise.store import Store
 from reprise_trainer.errors import DoesNotHoldError, InputError
+from reprise_trainer.identity.bundle import BUNDLE_TYPE
 
 QUESTIONS = 8
 """HEAD requests at a time."""
@@ -168,10 +169,13 @@ class _Push:
             report.bytes += 0 if mounted else blob.size
 
     def send_manifests(self, manifests: Iterable[ReadManifest], report: PushReport) -> None:
-        """Put manifests, parts before wholes, each read back."""
+        """Put manifests, parts before wholes, each read back; of bundles also what is signed."""
         for manifest in manifests:
             self.repository.put_manifest(manifest.data, manifest.media_type, manifest.digest)
             self.repository.manifest(manifest.digest)  # checks the digest of what comes back
+            if manifest.artifact_type == BUNDLE_TYPE:
+                for blob in manifest.blobs:
+                    self.repository.small_blob(blob.digest, blob.size)
             report.manifests.append(manifest.digest)
 
     def list_referrers(self, sent: list[ReadManifest]) -> None:

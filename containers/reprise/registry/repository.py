@@ -91,6 +91,20 @@ class Repository:
             raise InputError(f"{self.registry.host}/{self.name} says that {digest} has {said} bytes, not {size}")
         return True
 
+    def small_blob(self, digest: str, limit: int) -> bytes:
+        """A blob of at most `limit` bytes, checked against its digest.
+
+        Raises:
+            NotFoundError: the registry does not have it.
+            InputError: it is longer.
+            DoesNotHoldError: its bytes have another digest.
+        """
+        answer = self.registry.ask("GET", self.path("blobs", digest), (200,), stream=True)
+        data = read_body(answer, limit, f"blob {digest} of {self.name}")
+        if sha256_digest(data) != digest:
+            raise DoesNotHoldError(f"{self.registry.host}/{self.name} gives other bytes for the blob {digest}")
+        return data
+
     def blob_address(self, digest: str) -> str:
         return self.registry.address + self.path("blobs", digest)
 
