@@ -7,6 +7,8 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +114,14 @@ def test_a_registry_is_left_alone_for_as_long_as_it_asks(image: Any, registry: O
     started = time.monotonic()
     push(image.store, image.digest, at(registry.host))
     assert time.monotonic() - started >= 2
+
+
+def test_a_registry_may_name_the_time_to_come_back(image: Any, registry: OciRegistry) -> None:
+    started = time.time()
+    again = format_datetime(datetime.fromtimestamp(started + 3, UTC), usegmt=True)
+    registry.faults = [Fault("POST", "/blobs/uploads/", status=503, headers={"Retry-After": again})]
+    push(image.store, image.digest, at(registry.host))
+    assert time.time() >= int(started) + 3
 
 
 def test_a_registry_that_asks_for_an_hour_is_not_waited_for(image: Any, registry: OciRegistry) -> None:
