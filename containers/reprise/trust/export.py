@@ -86,6 +86,9 @@ def _not_carried(policy: Policy, *, containers: bool) -> list[str]:
     rules += [f"the end of key {key.name!r}" for key in policy.keys if key.not_after]
     rules += ["the end of the policy"] if policy.not_after else []
     rules += ["revoked images"] if policy.revoked_images else []
+    if not containers:
+        exact = [pattern for pattern in policy.repositories if not pattern.endswith("/*")]
+        rules += [f"where the name of {each} ends: {each}-more counts as well" for each in exact]
     return [*rules, "a tag that goes back to an older image"]
 
 
@@ -115,7 +118,7 @@ def _containers_files(policy: Policy, keys: Sequence[PolicyKey], folder: Path) -
 def _kubernetes_files(policy: Policy, keys: Sequence[PolicyKey]) -> dict[str, str]:
     """Source: policy-controller's API types (v1beta1). Authorities are alternatives; every policy that matches an image
     must hold: so any of the keys is one policy, and all of them are one policy each."""
-    globs = [{"glob": f"{pattern}*" if pattern.endswith("/*") else pattern} for pattern in policy.repositories]
+    globs = [{"glob": _glob(pattern)} for pattern in policy.repositories]
     groups = [list(keys)] if policy.signers == 1 else [[key] for key in keys]
     documents = []
     for number, group in enumerate(groups, 1):
@@ -135,6 +138,13 @@ def _kubernetes_files(policy: Policy, keys: Sequence[PolicyKey]) -> dict[str, st
             }
         )
     return {"cluster-image-policy.yaml": "---\n".join(_json(each) for each in documents)}
+
+
+def _glob(pattern: str) -> str:
+    """A pattern of repositories as the controller's, which is matched against an image's whole name, with its tag or
+    digest, and names docker's hub as docker once did. No glob may have an `@`: `*` stands for it, and for more.
+    Source: policy-controller's pkg/apis/glob."""
+    return re.sub(r"\Adocker\.io/", "index.docker.io/", pattern) + "*"
 
 
 def _authority(name: str, key: PolicyKey, predicates: Sequence[str]) -> dict[str, Any]:
