@@ -11,8 +11,10 @@ from typing import Any
 
 import pytest
 from oci_registry import Fault, OciRegistry
+from oci_registry_api import RegistryHandler
 from small_image import Entry, make_image
 
+from reprise.registry import upload
 from reprise.registry.origin import open_origin
 from reprise.registry.pull import bring, pull
 from reprise.registry.push import push
@@ -112,6 +114,27 @@ def test_a_mount_that_the_registry_refuses_costs_no_more_than_sending(
     registry.faults = [Fault("POST", "mount=", status=status, times=99)]
     report = push(image.store, image.digest, at(registry.host, "mount/second:1"))
     assert report.mounted == [] and len(report.uploaded) >= 8
+
+
+@pytest.mark.parametrize(("manifest", "chunk"), [(200, 201), (202, 204)])
+def test_another_status_of_success_than_the_spec_s_is_one_too(
+    image: Any, registry: OciRegistry, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, manifest: int, chunk: int
+) -> None:
+    """Registries give these, as the lists of go-containerregistry's `remote.Write` show; all is read back anyway."""
+    original = RegistryHandler.answer
+
+    def answer(self: Any, status: int, body: bytes = b"", **headers: str) -> None:
+        if status < 300 and self.command == "PUT" and "/manifests/" in self.path:
+            status = manifest
+        if status < 300 and self.command == "PATCH":
+            status = chunk
+        original(self, status, body, **headers)
+
+    monkeypatch.setattr(RegistryHandler, "answer", answer)
+    monkeypatch.setattr(upload, "CHUNK", 1 << 20)
+    push(image.store, image.digest, at(registry.host))
+    assert "PATCH" in registry.methods()
+    assert pull(at(registry.host), Store.open(tmp_path / "fresh")).digest == image.digest
 
 
 def test_a_dry_run_says_what_a_push_would_send_and_sends_nothing(image: Any, registry: OciRegistry) -> None:

@@ -17,6 +17,8 @@ from reprise_trainer.errors import DoesNotHoldError, InputError, NotFoundError
 
 _ACCEPT = {"Accept": ", ".join(MANIFEST_TYPES)}
 _LINK_CODES = frozenset({"DIGEST_INVALID", "MANIFEST_BLOB_UNKNOWN"})
+_TAKEN = (200, 201, 202)
+"""The spec's answer to a manifest is 201, some registries' another; what they took is read back."""
 _LINK_PAUSES = (0.05, 0.2, 0.5)
 """Seconds to wait for another push to have written the link of a blob."""
 
@@ -70,12 +72,12 @@ class Repository:
         address, headers = self.path("manifests", reference), {"Content-Type": media_type}
         for seconds in _LINK_PAUSES:
             try:
-                return self.registry.ask("PUT", address, (201,), headers=headers, data=data)
+                return self.registry.ask("PUT", address, _TAKEN, headers=headers, data=data)
             except RefusedError as error:
                 if not _LINK_CODES.intersection(error.codes):
                     raise
                 time.sleep(seconds)
-        return self.registry.ask("PUT", address, (201,), headers=headers, data=data)
+        return self.registry.ask("PUT", address, _TAKEN, headers=headers, data=data)
 
     def has_blob(self, digest: str, size: int) -> bool:
         """Whether the registry has a blob, by a HEAD request.

@@ -24,6 +24,8 @@ CHUNK = 64 << 20
 """Bytes of one PATCH request: some proxies refuse bodies of 100 MB and more."""
 
 _PIECE = 1 << 20
+_TAKEN = (201, 202, 204)
+"""The spec's answer to a chunk is 202, some registries' another."""
 _NO_MOUNT = (400, 401, 403, 404, 405)
 """A registry that mounts nothing should open an upload (202); some refuse. Then it is asked for an upload alone."""
 _RANGE = re.compile(r"(?:bytes=)?0-([0-9]{1,18})\Z")
@@ -119,7 +121,7 @@ class _Upload:
             "Content-Range": f"{self._offset}-{self._offset + length - 1}",
         }
         body = _Body(self._path, self._offset, length, self._on_progress)
-        answer = self._request("PATCH", self._location, (202,), data=body, headers=headers)
+        answer = self._request("PATCH", self._location, _TAKEN, data=body, headers=headers)
         self._moved_to(answer)
         received = self._received(answer, self._offset + length)
         if received <= self._offset:
