@@ -12,7 +12,7 @@ from typing import Any
 
 from reprise.diff.causes import content_cause
 from reprise.diff.content import Node, read_root
-from reprise.diff.owners import only_owner, owner_of
+from reprise.diff.owners import only_owner, owner_of, with_folders
 from reprise.diff.report import Cause, DiffReport, Finding
 from reprise.diff.sides import (
     NamedLayer,
@@ -108,23 +108,25 @@ def _packing(ours: list[NamedLayer], theirs: list[NamedLayer]) -> Iterator[Findi
 def _layers(left: Side, right: Side) -> Iterator[Finding]:
     """Layers that only one image has; their paths, unless the other image has them elsewhere, need no finding each."""
     for side, other, cause in ((left, right, "missing"), (right, left, "added")):
+        owners = with_folders(side.owners)
         for name in side.layers.keys() - other.layers.keys():
             alone = [path for path in side.layers[name] if path not in other.paths]
-            owner = only_owner(alone, side.owners)
+            owner = only_owner(alone, owners)
             whose = "left" if cause == "missing" else "right"
             yield Finding("layer", f"only the {whose} image has this layer; {len(alone):,} of its paths", name, owner)
 
 
 def _paths(left: Side, right: Side, attributes: tuple[Cause, ...] = _ATTRIBUTES) -> Iterator[Finding]:
-    owners = {**right.owners, **left.owners}
+    owners = with_folders({**right.owners, **left.owners})
+    alone = {layer: only_owner(tree, owners) for layer, tree in {**right.layers, **left.layers}.items()}
     changed = []
     for path in sorted({*left.paths, *right.paths}, key=os.fsencode):
         if path not in right.paths or path not in left.paths:
             if finding := _one_sided(path, left, right):
-                yield replace(finding, artifact=_owner(path, finding.layer, left, right, owners))
+                yield replace(finding, artifact=owner_of(path, owners) or alone.get(finding.layer, ""))
             continue
         (layer, ours), (other_layer, theirs) = left.paths[path], right.paths[path]
-        artifact = _owner(path, layer, left, right, owners)
+        artifact = owner_of(path, owners) or alone.get(layer, "")  # in a layer with one package, that package
         if other_layer and layer != other_layer:
             yield Finding("layer", f"it moved from layer {layer} to {other_layer}", layer, artifact, path)
         for cause, detail in _node_differences(ours, theirs, attributes):
@@ -210,14 +212,6 @@ def _source_equal(
     if not cache or source not in left or source not in right:
         return None
     return left[source][1].sha256 == right[source][1].sha256
-
-
-def _owner(path: str, layer: str, left: Side, right: Side, owners: Mapping[str, str]) -> str:
-    """Whose a path is; in a layer with one package, that package's."""
-    if owner := owner_of(path, owners):
-        return owner
-    side = left if layer in left.layers else right
-    return only_owner(side.layers.get(layer, {}), owners)
 
 
 def _unexplained(left: Side, right: Side, findings: list[Finding]) -> Iterator[Finding]:

@@ -50,14 +50,21 @@ def read_owners(files: Mapping[str, bytes]) -> Owners:
 
 
 def owner_of(path: str, owners: Mapping[str, str]) -> str:
-    """The package URL of a path's owner: its own, that of the source that a bytecode was made from, or that of the only
-    package below a folder; empty when nobody is known."""
+    """The package URL of a path's owner: its own, or that of the source that a bytecode was made from; empty when
+    nobody is known."""
     if path in owners:
         return owners[path]
-    if match := _PYC.fullmatch(path):
-        return owners.get(f"{match['folder'] or ''}{match['stem']}.py", "")
-    below = {owner for each, owner in owners.items() if each.startswith(f"{path}/")}
-    return below.pop() if len(below) == 1 else ""
+    match = _PYC.fullmatch(path)
+    return owners.get(f"{match['folder'] or ''}{match['stem']}.py", "") if match else ""
+
+
+def with_folders(owners: Mapping[str, str]) -> Owners:
+    """`owners`, and each folder below which one package alone has anything."""
+    below: dict[str, set[str]] = {}
+    for path, owner in owners.items():
+        while path := path.rpartition("/")[0]:
+            below.setdefault(path, set()).add(owner)
+    return {**{folder: found.pop() for folder, found in below.items() if len(found) == 1}, **owners}
 
 
 def only_owner(paths: Iterable[str], owners: Mapping[str, str]) -> str:
