@@ -173,7 +173,7 @@ def test_a_command_gives_its_first_line_and_sees_no_shell(tmp_path: Path) -> Non
         ("false", InputError, "exit code 1"),
         ("true", InputError, "is empty"),
         ("no-such-program", NotFoundError, "cannot run"),
-        ("", InputError, "not a command"),
+        ("", InputError, "not a command: it is empty"),
         ("'", InputError, "not a command"),
         ("head -c 5000 /dev/zero", InputError, "more than 1024 bytes"),
     ],
@@ -225,7 +225,9 @@ def test_a_wrong_passphrase_is_one_message_and_an_exit_code(tmp_path: Path) -> N
     (line,) = wrong.stderr.splitlines()
     assert line.startswith("error: the passphrase does not open")
     nobody = run(home=tmp_path)
-    assert nobody.returncode == 65 and "no terminal" in nobody.stderr and "--passphrase-fd" in nobody.stderr
+    assert nobody.returncode == 65 and "no terminal" in nobody.stderr and " --passphrase-fd" in nobody.stderr
+    new = run("--key", str(tmp_path / "new.pem"), "--encrypt", home=tmp_path)
+    assert new.returncode == 65 and "no terminal" in new.stderr and " --new-passphrase-fd" in new.stderr
     both = run("--passphrase-fd", "0", "--passphrase-command", "true", home=tmp_path)
     assert both.returncode == 2 and "not from both" in both.stderr
 

@@ -19,6 +19,7 @@ _LONGEST = 1024
 """Bytes. Nobody types more, and a descriptor of something else ends here."""
 
 _HINT = "Give it with --passphrase-fd or --passphrase-command."
+_NEW_HINT = "Give it with --new-passphrase-fd or --new-passphrase-command."
 
 
 def from_prompt(what: str) -> bytes:
@@ -27,7 +28,7 @@ def from_prompt(what: str) -> bytes:
     Raises:
         InputError: there is no terminal, or nothing was typed.
     """
-    _require_terminal(what)
+    _require_terminal(what, _HINT)
     return _not_empty(_typed(f"Passphrase of {what}: "), what)
 
 
@@ -37,7 +38,7 @@ def new_from_prompt(what: str) -> bytes:
     Raises:
         InputError: there is no terminal, nothing was typed, or the two differ.
     """
-    _require_terminal(what)
+    _require_terminal(what, _NEW_HINT)
     first = _not_empty(_typed(f"New passphrase of {what}: "), what)
     if _typed("The same again: ") != first:
         raise InputError("the two new passphrases differ; nothing was changed")
@@ -70,8 +71,10 @@ def from_command(command: str) -> Passphrase:
     def run(what: str) -> bytes:
         try:
             words = shlex.split(command)
+            if not words:
+                raise ValueError("it is empty")
             done = subprocess.run(words, stdout=subprocess.PIPE, check=False)
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             raise InputError(f"the passphrase command {command!r} is not a command: {error}") from error
         except OSError as error:
             raise NotFoundError(f"cannot run the passphrase command {command!r}: {error.strerror}") from error
@@ -94,13 +97,13 @@ def refuse(what: str) -> bytes:
     raise InputError(f"{what} is encrypted, and nothing gives its passphrase", hint=_HINT)
 
 
-def _require_terminal(what: str) -> None:
+def _require_terminal(what: str, hint: str) -> None:
     """`getpass` would fall back to standard input, with echo."""
     try:
         with Path("/dev/tty").open("rb"):
             pass
     except OSError:
-        raise InputError(f"the passphrase of {what} is needed, and there is no terminal to ask", hint=_HINT) from None
+        raise InputError(f"the passphrase of {what} is needed, and there is no terminal to ask", hint=hint) from None
 
 
 def _typed(prompt: str) -> bytes:
