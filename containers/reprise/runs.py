@@ -88,7 +88,9 @@ def find_run(store: Store, name: str) -> StoredRun:
     if not found:
         raise NotFoundError(f"the store {store.root} has no run {name!r}", hint="`reprise runs` lists them.")
     if len(found) > 1:
-        raise InputError(f"{name!r} begins {len(found)} runs: {', '.join(run.record.run for run in found[:5])}")
+        # a run whose record was signed again is there twice, and its id names both
+        several = ", ".join(f"{run.record.run} ({run.digest[:19]})" for run in found[:5])
+        raise InputError(f"{name!r} begins {len(found)} runs: {several}", hint="Name one by its digest, as shown.")
     return found[0]
 
 

@@ -66,6 +66,11 @@ def test_a_run_is_found_by_its_beginning_alone_if_that_is_one(store: Store, run:
     assert find_run(store, "alpha-1").digest == find_run(store, digest).digest == digest
     with pytest.raises(InputError, match="'alpha' begins 2 runs: alpha-"):
         find_run(store, "alpha")
+    again = keep(store, run, run="alpha-1", metrics={"accuracy": "0.7500"})  # its record was signed once more
+    with pytest.raises(InputError, match="'alpha-1' begins 2 runs: alpha-1") as both:
+        find_run(store, "alpha-1")
+    for each in (digest, again):
+        assert each[:19] in str(both.value) and find_run(store, each[:19]).digest == each
     with pytest.raises(NotFoundError, match="no run 'beta'"):
         find_run(store, "beta")
 
