@@ -67,6 +67,7 @@ def test_an_unsigned_image_ends_in_one_message_and_exit_code_1(reprise: Any, tmp
         ),
         (["127.0.0.1:1/a:1", CONFIG, "--shard-cache", "2GB"], 2, "--shards-from"),
         (["127.0.0.1:1/a:1", CONFIG, "--fresh"], 2, "--resume"),
+        (["127.0.0.1:1/a:1", CONFIG, "--resume", "a", "--output", "b"], 2, "Leave --output away"),
         (["127.0.0.1:1/a:1", CONFIG, "--key", "relase.pem"], 66, "`reprise key --key relase.pem` makes one"),
         (["127.0.0.1:1/a:1", CONFIG, "--key", "awskm:alias/x"], 2, "begin with"),
         (["127.0.0.1:1/a:1", CONFIG, "--gpus", "all"], 2, "gives a run no GPU"),

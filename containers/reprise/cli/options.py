@@ -130,12 +130,17 @@ SHARD_CACHE = "4GB"
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document on stdout, for machines.")]
 
 
-def refuse_fresh_start(fresh: bool, resume: Path | None) -> None:
-    """Raises UsageError for `--fresh` without the run that it is about."""
+def refuse_contradictions(fresh: bool, resume: Path | None, output: Path | None) -> None:
+    """Raises UsageError for `--fresh` without the run that it is about, and for two folders of one run."""
     from reprise_trainer.errors import UsageError
 
     if fresh and resume is None:
         raise UsageError("--fresh is about a run that goes on", hint="Name its folder with --resume.")
+    if resume is not None and output is not None:
+        raise UsageError(
+            "--resume names the folder of a run, and --output that of a new one",
+            hint="Leave --output away: a run goes on in its own folder.",
+        )
 
 
 def shard_place(where: str | None, room: str | None, certificates: Path | None = None) -> ShardPlace | None:

@@ -27,7 +27,7 @@ from reprise.cli.options import (
     ShardsFromOption,
     StoreOption,
     TensorBoardOption,
-    refuse_fresh_start,
+    refuse_contradictions,
     shard_place,
 )
 
@@ -85,7 +85,7 @@ def command(
     from reprise.trackers.choose import Trackers, tracked
     from reprise_trainer.config.overrides import parse_override
 
-    refuse_fresh_start(fresh, resume)
+    refuse_contradictions(fresh, resume, output)
     overrides = [parse_override(text) for text in set_keys or ()]
     shards = shard_place(shards_from, shard_cache, certificates)
     # What is wrong with it, or with the engine, is said before anything is asked or made.

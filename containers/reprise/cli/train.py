@@ -27,7 +27,7 @@ from reprise.cli.options import (
     ShardsFromOption,
     StoreOption,
     TensorBoardOption,
-    refuse_fresh_start,
+    refuse_contradictions,
     shard_place,
 )
 
@@ -84,7 +84,7 @@ def command(
     from reprise.train import train
     from reprise_trainer.config.overrides import parse_override
 
-    refuse_fresh_start(fresh, resume)
+    refuse_contradictions(fresh, resume, output)
     overrides = [parse_override(text) for text in set_keys or ()]
     shards = shard_place(shards_from, shard_cache)
     # What is wrong with it is said before a key or a store is made.
