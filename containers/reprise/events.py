@@ -7,6 +7,7 @@ Every event has a key `event`; the others depend on it:
 - `unpack`, `push`, `pull`: `name`, `bytes`, `total`
 - `step`: `step`, `steps`, `loss` (a number to show, not to compare)
 - `phase`: `name` of what begins now
+- `ENDINGS`: `message`, `hint`, `exit_code` of a run that did not finish; the command ends with the same error
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from typing import Any
 
 Event = Mapping[str, Any]
 OnEvent = Callable[[Event], None]
+
+ENDINGS = ("refused", "failed", "stopped")
+"""The trainer's last event where a run does not finish."""
 
 
 def ignore(event: Event) -> None:

@@ -6,7 +6,7 @@ import json
 
 from reprise.engine.choose import run
 from reprise.engine.interface import ImageRef, RunFolders
-from reprise.events import Event, OnEvent
+from reprise.events import ENDINGS, Event, OnEvent
 from reprise_trainer import errors
 from reprise_trainer.errors import RepriseError, StoppedError
 
@@ -45,8 +45,9 @@ def run_trainer(engine: str, image: ImageRef, folders: RunFolders, *, gpus: str,
         case _ if code in _BY_A_STOPPING_SIGNAL:
             raise StoppedError("stopped before the first step", hint=_how_to_go_on(folders))
         case _:
+            hint = "\n".join(filter(None, (events.hint, f"Its files are in {folders.output}.")))
             raise _EXIT_CODES.get(code, RepriseError)(
-                events.failure or f"the trainer ended with exit code {code}", hint=f"Its files are in {folders.output}."
+                events.failure or f"the trainer ended with exit code {code}", hint=hint
             )
 
 
@@ -55,11 +56,12 @@ def _how_to_go_on(folders: RunFolders) -> str:
 
 
 class _Events:
-    """The trainer's events: passed on, and the message of a failure remembered."""
+    """The trainer's events: passed on, and the message and hint of a failure remembered."""
 
     def __init__(self, on_event: OnEvent) -> None:
         self._on_event = on_event
         self.failure = ""
+        self.hint = ""
 
     def on_line(self, line: str) -> None:
         try:
@@ -67,6 +69,6 @@ class _Events:
             kind = event["event"]
         except (ValueError, TypeError, KeyError):
             return  # a library printed something of its own
-        if kind in ("refused", "failed", "stopped"):
-            self.failure = str(event.get("message", ""))
+        if kind in ENDINGS:
+            self.failure, self.hint = str(event.get("message", "")), str(event.get("hint", ""))
         self._on_event(event)

@@ -42,6 +42,14 @@ def step(number: int) -> dict[str, object]:
     return {"event": "step", "step": number, "steps": 50, "loss": 2.5, "records": 32 * number}
 
 
+def test_the_end_of_a_run_is_left_to_the_command_that_says_it(capsys: pytest.CaptureFixture[str]) -> None:
+    for form in ("plain", "json"):
+        with progress(form) as on_event:
+            on_event({"event": "failed", "message": "no", "hint": "", "exit_code": 65})
+        said = capsys.readouterr().err
+        assert ("no" in said) == (form == "json")
+
+
 TERMINAL = """
 import time
 from reprise.cli.progress import progress

@@ -9,7 +9,8 @@ import os
 
 import pytest
 
-from reprise_trainer.errors import StorageError
+from reprise_trainer.__main__ import _failed
+from reprise_trainer.errors import InputError, StorageError
 from reprise_trainer.reporting.events import Events
 
 REFUSED = {"event": "refused", "message": "no", "hint": "", "exit_code": 78}
@@ -61,3 +62,21 @@ def test_a_launcher_that_is_gone_is_a_storage_error() -> None:
         Events("json", stream).emit(REFUSED)
     with contextlib.suppress(BrokenPipeError):  # what it still holds can't be written
         stream.close()
+
+
+def test_an_error_is_told_once_to_a_launcher_or_to_people(capsys: pytest.CaptureFixture[str]) -> None:
+    stream = io.StringIO()
+    assert _failed(Events("json", stream), InputError("no", hint="try")) == 65
+    assert json.loads(stream.getvalue())["hint"] == "try" and not capsys.readouterr().err
+    assert _failed(Events("text", stream), InputError("no", hint="try")) == 65
+    assert capsys.readouterr().err == "error: no\ntry\n"
+
+
+def test_an_error_that_no_launcher_takes_is_on_standard_error(capsys: pytest.CaptureFixture[str]) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        assert _failed(Events("json", stream), InputError("no")) == 65
+        with contextlib.suppress(BrokenPipeError):
+            stream.close()
+    assert capsys.readouterr().err == "error: no\n"

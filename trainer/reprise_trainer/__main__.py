@@ -42,7 +42,7 @@ if TYPE_CHECKING:  # all the rest is imported once its files are known to be the
 
 
 def main() -> int:
-    """Run, and return the exit code: 0, or that of the error, which is one message on stderr and one event."""
+    """Run, and return the exit code: 0, or the error's, which is told once, as an event or on stderr."""
     if len(sys.argv) > 1:
         from reprise_trainer.commands.main import main as run_verb
 
@@ -201,11 +201,14 @@ def _finished(record: RunRecord) -> dict[str, object]:
 
 
 def _failed(events: Events, error: RepriseError) -> int:
-    print(redact(f"error: {error}"), file=sys.stderr)
     kinds: tuple[tuple[type[RepriseError], str], ...] = ((RefusedError, "refused"), (StoppedError, "stopped"))
     kind = next((name for each, name in kinds if isinstance(error, each)), "failed")
+    told = False
     with contextlib.suppress(RepriseError):  # standard output may be gone; stderr and the exit code say it all
         events.emit({"event": kind, "message": error.message, "hint": error.hint, "exit_code": error.exit_code})
+        told = events.for_launcher
+    if not told:
+        print(redact(f"error: {error}"), file=sys.stderr)
     return error.exit_code
 
 

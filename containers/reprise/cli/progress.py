@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from reprise.events import Event, OnEvent, ignore
+from reprise.events import ENDINGS, Event, OnEvent, ignore
 from reprise_trainer.redaction import redact, redact_document
 from reprise_trainer.reporting.events import text
 
@@ -52,6 +52,8 @@ def _bars() -> Iterator[OnEvent]:
         pace = _Pace()
 
         def on_event(event: Event) -> None:
+            if event["event"] in ENDINGS:
+                return
             what, now, total, figure = _describe(event)
             figure += pace.figure(event)
             if not total:
@@ -116,6 +118,8 @@ class _Lines:
         self._pace = _Pace()
 
     def on_event(self, event: Event) -> None:
+        if event["event"] in ENDINGS:
+            return
         what, now, total, figure = _describe(event)
         figure += self._pace.figure(event)
         tenth = 10 * now // total if total else 10

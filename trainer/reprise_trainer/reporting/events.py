@@ -16,7 +16,7 @@ _STEP_INTERVAL = {"json": 0.1, "text": 2.0}
 """Seconds between two step events at least; the last step's is always shown."""
 
 _ON_STDERR = ("refused", "failed", "stopped")
-"""People read these on standard error already; launchers get them as events."""
+"""People read these on standard error; launchers get them as events, and tell them on."""
 
 
 class Events:
@@ -34,6 +34,11 @@ class Events:
         self._last_step = -1e9
         self.step = 0
         self._lock = threading.Lock()  # health is told by a thread of its own
+
+    @property
+    def for_launcher(self) -> bool:
+        """Whether a launcher reads them, and no person."""
+        return self._form == "json"
 
     def emit(self, event: dict[str, Any]) -> None:
         """Write one event.
