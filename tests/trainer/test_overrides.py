@@ -61,6 +61,16 @@ def test_a_set_key_is_found_at_its_place(path: list[str], value: object) -> None
     assert found == value
 
 
+def test_a_length_in_steps_takes_the_place_of_one_in_epochs() -> None:
+    document = {"train": {"epochs": 2, "shards": 4}}
+    apply_overrides(document, [Override("train.steps", 3)])
+    assert document == {"train": {"steps": 3, "shards": 4}}
+    apply_overrides(document, [Override("train.epochs", 1)])
+    assert document == {"train": {"epochs": 1, "shards": 4}}
+    apply_overrides(document, [Override("train.epochs", 1), Override("train.steps", 3)])
+    assert document["train"] == {"epochs": 1, "steps": 3, "shards": 4}  # both were asked for: refused by the section
+
+
 def test_a_way_through_a_value_is_refused() -> None:
     with pytest.raises(InputError, match=r"--set a\.b\.c: b is not a table"):
         apply_overrides({"a": {"b": 1}}, [Override("a.b.c", 2)])

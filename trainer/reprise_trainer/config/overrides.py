@@ -10,6 +10,9 @@ from typing import Any
 
 from reprise_trainer.errors import InputError
 
+_INSTEAD = {"train.steps": "train.epochs", "train.epochs": "train.steps"}
+"""Keys of which one alone may be given: the one that is set takes the place of the one in the file."""
+
 _KEY = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*\Z")
 
 
@@ -45,13 +48,16 @@ def parse_override(text: str) -> Override:
 
 
 def apply_overrides(document: dict[str, Any], overrides: Iterable[Override]) -> None:
-    """Set each override's key in `document`, in order; tables that are missing are made.
+    """Set each override's key in `document`, in order; tables that are missing are made. The length of a run in steps
+    takes the place of one in epochs, and the other way round.
 
     `document` may be any nested mapping of tables, so a document that keeps comments keeps them.
 
     Raises:
         InputError: a key's way leads through a value that is no table.
     """
+    overrides = tuple(overrides)
+    given = {override.key for override in overrides}
     for override in overrides:
         table = document
         for name in override.path[:-1]:
@@ -59,3 +65,5 @@ def apply_overrides(document: dict[str, Any], overrides: Iterable[Override]) -> 
             if not isinstance(table, dict):
                 raise InputError(f"--set {override.key}: {name} is not a table")
         table[override.path[-1]] = override.value
+        if (other := _INSTEAD.get(override.key)) and other not in given:
+            table.pop(other.rpartition(".")[2], None)
