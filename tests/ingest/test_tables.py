@@ -209,7 +209,7 @@ def test_a_label_must_be_in_its_range_as_well_as_in_its_classes(folder: Path, in
     [
         ("length,width,species\n1,2\n", r"row 2: 2 cells, the header has 3"),
         ("length,width,width\n", "expected a header that names each column once"),
-        ("length,width\n1,2\n", "there is no column 'species'"),
+        ("length,width\n1,2\n", "^rows.csv: there is no column 'species'; it has length, width$"),
         ("length,width,species\n1,x,setosa\n", "features is 'x', expected float32"),
         ('length,width,species\n1,"2,setosa\n', "not CSV in UTF-8"),
         ("length,width,species\n", "split 'train' has no record"),

@@ -9,7 +9,7 @@ from typing import Any
 
 from reprise.ingest.extra import need
 from reprise.ingest.files import SourceFile
-from reprise.ingest.tables import TableRow
+from reprise.ingest.tables import TableRow, present_columns
 from reprise_trainer.errors import InputError
 
 _BATCH = 4096
@@ -28,7 +28,7 @@ def parquet_rows(file: SourceFile, columns: Iterable[str]) -> Iterator[TableRow]
     arrow, parquet = need("pyarrow", "Parquet"), need("pyarrow.parquet", "Parquet")
     try:
         table = parquet.ParquetFile(file.path)
-        names = _present(list(table.schema_arrow.names), columns, file.name)
+        names = present_columns(list(table.schema_arrow.names), columns, file.name)
         yield from _numbered(table.iter_batches(batch_size=_BATCH, columns=names))
     except (arrow.ArrowException, OSError) as error:
         raise InputError(f"{file.name}: not a Parquet file that can be read: {error}") from error
@@ -73,7 +73,7 @@ def saved_rows(files: list[SourceFile], columns: Iterable[str], name: str) -> It
     for part in parts:
         try:
             with arrow.memory_map(str(part.path)) as source, arrow.ipc.open_stream(source) as stream:
-                names = _present(list(stream.schema.names), columns, name)
+                names = present_columns(list(stream.schema.names), columns, name)
                 for _, row in _numbered(batch.select(names) for batch in stream):
                     yield start, row
                     start += 1
@@ -91,13 +91,6 @@ def saved_classes(files: list[SourceFile]) -> dict[str, tuple[str, ...]]:
                 if isinstance(feature, dict) and feature.get("_type") == "ClassLabel":
                     found[column] = tuple(feature["names"])
     return found
-
-
-def _present(names: list[str], wanted: Iterable[str], file: str) -> list[str]:
-    columns = list(dict.fromkeys(wanted))
-    if missing := [column for column in columns if column not in names]:
-        raise InputError(f"{file}: there is no column {missing[0]!r}; it has {', '.join(names)}")
-    return columns
 
 
 def _numbered(batches: Iterable[Any]) -> Iterator[TableRow]:

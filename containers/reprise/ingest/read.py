@@ -64,7 +64,7 @@ def _read_tables(data: TableSection, store: Store) -> Reading:
     columns = [column for field in fields for column in field.columns]
     match data.kind:
         case "csv":
-            rows = {split: csv_rows(file) for split, file in files.items()}
+            rows = {split: csv_rows(file, columns) for split, file in files.items()}
         case "json-lines":
             rows = {split: json_rows(file) for split, file in files.items()}
         case "parquet":

@@ -45,6 +45,18 @@ def table_fields(rules: Mapping[str, FieldRule], classes: Mapping[str, tuple[str
     return [_table_field(name, rule, classes) for name, rule in rules.items()]
 
 
+def present_columns(names: list[str], wanted: Iterable[str], file: str) -> list[str]:
+    """The wanted columns of a file that has `names`, each once.
+
+    Raises:
+        InputError: it lacks one.
+    """
+    columns = list(dict.fromkeys(wanted))
+    if missing := [column for column in columns if column not in names]:
+        raise InputError(f"{file}: there is no column {missing[0]!r}; it has {', '.join(names)}")
+    return columns
+
+
 def _table_field(name: str, rule: FieldRule, classes: Mapping[str, tuple[str, ...]]) -> TableField:
     columns = tuple(rule.columns) or (name,)
     labels = tuple(rule.classes) if rule.classes is not None else classes.get(columns[0])

@@ -7,19 +7,23 @@ import gzip
 import io
 import json
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, BinaryIO, NoReturn, cast
 
 from reprise.ingest.files import SourceFile
-from reprise.ingest.tables import TableRow
+from reprise.ingest.tables import TableRow, present_columns
 from reprise_trainer.errors import InputError
 
 
-def csv_rows(file: SourceFile) -> Iterator[TableRow]:
+def csv_rows(file: SourceFile, columns: Iterable[str]) -> Iterator[TableRow]:
     """The rows of a CSV file with a header; a row's number is that of its last line, as editors count, from 1.
 
+    Args:
+        file: the file.
+        columns: those that are needed.
+
     Raises:
-        InputError: no header, a column named twice, or not UTF-8.
+        InputError: no header, a column that is named twice or missing, or not UTF-8.
     """
     with _opened(file) as text:
         reader = csv.reader(text, strict=True)
@@ -27,6 +31,7 @@ def csv_rows(file: SourceFile) -> Iterator[TableRow]:
             header = next(reader, [])
             if not header or len(set(header)) < len(header):
                 raise InputError(f"{file.name}: expected a header that names each column once, found {header}")
+            present_columns(header, columns, file.name)
             for cells in reader:
                 if len(cells) != len(header):
                     yield reader.line_num, f"{len(cells)} cells, the header has {len(header)}"
