@@ -106,6 +106,9 @@ def test_the_command_checks_digest_and_signature(run: Path, tmp_path: Path) -> N
 
     assert verify(run / PUBLIC_KEY).returncode == 0
     (tmp_path / "other.pub").write_text(public_pem(ec.generate_private_key(ec.SECP256R1()).public_key()))
+    (tmp_path / "none.pub").write_text("no key")
+    none = verify(tmp_path / "none.pub")
+    assert none.returncode == 65 and f"error: {tmp_path / 'none.pub'}: not a PEM public key" in none.stderr
     wrong = verify(tmp_path / "other.pub")
     assert wrong.returncode == 1 and "damaged: the signature is not by a known key" in wrong.stdout
     assert verify(tmp_path / "absent").returncode == 66

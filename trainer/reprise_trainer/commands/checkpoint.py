@@ -95,7 +95,7 @@ def pin_command(chosen: argparse.Namespace) -> int:
 
 def _check(key: Path | None) -> Callable[[Path], None]:
     """What checks the signature in a checkpoint's folder; nothing without a key."""
-    from reprise_trainer.errors import NotFoundError
+    from reprise_trainer.errors import InputError, NotFoundError
     from reprise_trainer.identity.bundle import read_public_key
     from reprise_trainer.training.checkpoints.signature import verify_checkpoint_signature
 
@@ -105,4 +105,7 @@ def _check(key: Path | None) -> Callable[[Path], None]:
         public = read_public_key(key.read_text(errors="replace"))
     except OSError as error:
         raise NotFoundError(f"cannot read the key {key}: {error.strerror}") from error
+    except InputError as error:
+        hint = "A run's own is run-key.pub in its folder."
+        raise InputError(f"{key}: {error.message}", hint=hint) from error
     return lambda folder: verify_checkpoint_signature(folder, public)
