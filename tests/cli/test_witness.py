@@ -39,6 +39,7 @@ def test_a_dry_run_asks_not_even_the_public_sigstore_who_it_is(reprise: Any, tmp
     nobody = {"HOME": str(tmp_path), "HTTPS_PROXY": "http://127.0.0.1:1"}
     dry = reprise("witness", "small", "--dry-run", "--json", **nobody)
     assert dry.code == 0 and {each["log"] for each in json.loads(dry.out)["statements"]} == {"lacking"}
+    assert "TUF" not in dry.err  # no library's warning of what was asked for
     assert reprise("witness", "nothere", "--dry-run", **nobody).code == 66
     assert reprise("witness", "small", **nobody).code == 69
 

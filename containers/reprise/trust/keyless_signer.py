@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -156,6 +157,8 @@ def read_trust_config(path: Path | None, *, offline: bool = False, services: boo
     from sigstore.models import ClientTrustConfig
 
     if path is None:
+        if offline:  # a warning that nothing is fetched would say what was asked for
+            logging.getLogger("sigstore._internal.tuf").setLevel(logging.ERROR)
         try:
             return ClientTrustConfig.production(offline=offline)
         except Exception as error:  # of TUF and of the network
