@@ -98,6 +98,7 @@ HOST = {
 TRAINER = {
     "canonical": (),
     "errors": (),
+    "cpuinfo": ("errors",),
     "durable": ("errors",),
     "redaction": (),
     "printable": (),
@@ -106,11 +107,11 @@ TRAINER = {
     "config": ("entry_point", "errors", "redaction"),
     "identity": ("canonical", "errors", "printable"),
     "data": ("canonical", "durable", "errors"),
-    "backends": ("data", "entry_point", "errors"),
+    "backends": ("cpuinfo", "data", "entry_point", "errors"),
     "evaluation": ("backends", "config", "data", "errors"),
-    "numerics": ("backends", "canonical", "data", "durable", "errors"),
+    "numerics": ("backends", "canonical", "cpuinfo", "data", "durable", "errors"),
     "training": (
-        *("backends", "canonical", "config", "data", "durable", "entry_point", "errors", "evaluation"),
+        *("backends", "canonical", "config", "cpuinfo", "data", "durable", "entry_point", "errors", "evaluation"),
         *("identity", "numerics", "redaction"),
     ),
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from records import write_records
 
-from reprise_trainer.numerics.cpu import read_cpuinfo
+from reprise_trainer.cpuinfo import read_cpuinfo
 
 HERE = Path(__file__).parent
 CHECKOUT = HERE.parents[1]

@@ -21,6 +21,7 @@ from reprise.ingest.fashion_mnist import SPLIT_FILES, read_fashion_mnist
 from reprise.ingest.write import write_snapshot
 from reprise_trainer.config.data import FashionMnistSection
 from reprise_trainer.data.snapshot import OpenSnapshot, Source, open_snapshot
+from reprise_trainer.numerics.profiles import PROFILES
 
 RECORDS = {"train": 300, "test": 70}
 ARTIFACT = "pkg:deb/debian/dataset-fashion-mnist@0?arch=all&distro=bookworm"
@@ -128,7 +129,9 @@ def command(config: str, snapshot: OpenSnapshot, output: Path) -> list[str]:
 def environment(changes: Mapping[str, str] = {}) -> dict[str, str]:
     """This process's environment, without switches that an outer test run may have set."""
     source = Path(reprise_trainer.__file__).parents[1]
-    kept = {name: value for name, value in os.environ.items() if not name.startswith(("REPRISE_", "OMP_", "MKL_"))}
+    prefixes = ("REPRISE_", "OMP_", "MKL_", "OPENBLAS_")
+    switches = {name for profile in PROFILES.values() for name in profile.environment}
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(prefixes) and name not in switches}
     return {**kept, "PYTHONPATH": str(source), **changes}
 
 

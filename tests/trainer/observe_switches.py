@@ -106,10 +106,14 @@ def of_jax(table: Mapping[str, str]) -> dict[str, Any]:
     pool = [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
     found["NPROC"] = sum("Eigen" in name for name in pool)
 
-    from reprise_trainer.backends import jax_switches
+    from reprise_trainer.backends import jax_switches, jaxlib_cpu
 
-    jax_switches.prepare({name: table[name] for name in table if name == "matmul_precision"}, THREADS)
+    # What another CPU would have told jaxlib.
+    jaxlib_cpu.tell({"eigen_cache_sizes": "65536 262144 1048576", "ynnpack_kernels": "sse2 avx fma"})
+    told = ("matmul_precision", "eigen_cache_sizes", "ynnpack_kernels")
+    jax_switches.prepare({name: table[name] for name in told if name in table}, THREADS)
     found["jax: matmul_precision"] = str(jax.config.jax_default_matmul_precision)
+    found |= {f"jax: {name}": value for name, value in jaxlib_cpu.told(told).items()}
     return found | {"hashes": hashes}
 
 

@@ -11,9 +11,10 @@ from tests.trainer.conftest import CONFIG, RunOnce, environment
 
 from reprise_trainer.backends import torch_switches
 from reprise_trainer.config.run import RunSection
+from reprise_trainer.cpuinfo import read_cpuinfo
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.errors import InputError, SystemFailureError
-from reprise_trainer.numerics.cpu import machine_class, read_cpuinfo, require_cpu
+from reprise_trainer.numerics.cpu import machine_class, require_cpu
 from reprise_trainer.numerics.enter import unset_switches
 from reprise_trainer.numerics.profiles import MARKER, PROFILES, Profile, profile_asked_for
 

@@ -165,12 +165,12 @@ def test_each_setting_for_gpus_taken_out_of_pytorch_shows() -> None:
 def test_every_switch_of_the_table_is_caught_or_listed(profile: Profile) -> None:
     table = switches(profile)
     on_cpus = CONTRARY["any"].keys() | CONTRARY["portable"].keys()
-    in_process = {f"torch: {name}" for name in IN_PROCESS} | {"jax: matmul_precision"}
+    in_process = {f"torch: {name}" for name in IN_PROCESS} | {f"jax: {name}" for name in IN_PROCESS_OF_JAX}
     known = on_cpus | in_process | set(FOUND_NOT_SET) | NOT_CAUGHT.keys()
     assert table <= known, f"a switch without a probe: {sorted(table - known)}"
     if profile.name in ("x86-64-v3", "portable"):
         missing = on_cpus | {f"torch: {name}" for name in ON_CPUS} | set(FOUND_NOT_SET)
-        assert missing | {"jax: matmul_precision"} == table
+        assert missing | {f"jax: {name}" for name in IN_PROCESS_OF_JAX} == table
     if profile.name == "cuda":
         assert {f"torch: {name}" for name in IN_PROCESS} | (NOT_CAUGHT.keys()) <= table
 
@@ -181,6 +181,8 @@ IN_PROCESS = (
     *("attention", "cudnn_benchmark", "cudnn_deterministic", "cudnn_tf32", "matmul_tf32", "reduced_precision_sums"),
 )
 """In-process switches of PyTorch: those of every profile, and those for GPUs."""
+
+IN_PROCESS_OF_JAX = ("matmul_precision", "eigen_cache_sizes", "ynnpack_kernels")
 
 
 def test_the_page_lists_what_no_test_catches() -> None:

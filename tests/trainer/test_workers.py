@@ -17,8 +17,8 @@ from servers import program
 from tests.trainer.conftest import SHA256, command, environment
 from tests.trainer.interrupted_runs import STEPS, TINY, Runs, files_that_count
 
+from reprise_trainer.cpuinfo import read_cpuinfo
 from reprise_trainer.data.snapshot import OpenSnapshot
-from reprise_trainer.numerics.cpu import read_cpuinfo
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.records.attempts import read_attempts
 

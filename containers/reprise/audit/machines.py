@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 
 from reprise.audit.evidence import VerifiedRun
+from reprise_trainer.cpuinfo import read_cpuinfo
 from reprise_trainer.errors import SystemFailureError
 from reprise_trainer.numerics.claims import OPEN
-from reprise_trainer.numerics.cpu import machine_class, read_cpuinfo, require_cpu
+from reprise_trainer.numerics.cpu import machine_class, require_cpu
 from reprise_trainer.numerics.profiles import PROFILES
 from reprise_trainer.training.records.record import ProofFacts, RunRecord
 from reprise_trainer.training.records.resources import machine

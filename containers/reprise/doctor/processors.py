@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reprise.doctor.finding import Finding
 from reprise.lock.model import Artifact
-from reprise_trainer.numerics.cpu import read_cpuinfo
+from reprise_trainer.cpuinfo import read_cpuinfo
 from reprise_trainer.numerics.profiles import DEFAULT, PROFILES
 
 CPU_PROFILES = {name: each for name, each in PROFILES.items() if each.backends["torch"].get("device") == "cpu"}

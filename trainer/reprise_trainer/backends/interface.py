@@ -112,9 +112,12 @@ class Backend(Protocol):
     name: str
     version: str
 
-    def prepare(self, switches: Mapping[str, str], threads: int) -> None:
+    def prepare(self, switches: Mapping[str, str], threads: int) -> tuple[str, ...]:
         """Set the profile's in-process switches and check that the framework follows them all; let the process keep the
         memory that a step frees.
+
+        Returns:
+            Why equal bits cannot be promised with this build of the framework; nothing where they can.
 
         Raises:
             SystemFailureError: the framework reports something else than the profile asks for.

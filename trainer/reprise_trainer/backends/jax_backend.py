@@ -43,10 +43,10 @@ class JaxBackend:
         self._recipe = recipe
         self._layout = self._program.layout
 
-    def prepare(self, switches: Mapping[str, str], threads: int) -> None:
+    def prepare(self, switches: Mapping[str, str], threads: int) -> tuple[str, ...]:
         """See `Backend.prepare`."""
-        jax_switches.prepare(switches, threads)
         keep_freed_memory()
+        return jax_switches.prepare(switches, threads)
 
     def operations(self, state: TrainingState, fields: Fields, key: ShardKey) -> frozenset[str]:
         """See `Backend.operations`."""

@@ -7,15 +7,20 @@ from collections.abc import Mapping
 
 import jax
 
+from reprise_trainer.backends.jaxlib_cpu import tell, told
 from reprise_trainer.errors import SystemFailureError
 
 
-def prepare(switches: Mapping[str, str], threads: int) -> None:
+def prepare(switches: Mapping[str, str], threads: int) -> tuple[str, ...]:
     """Set the switches and check that JAX follows them and its number of threads.
 
+    Returns:
+        Why equal bits cannot be promised with this build of jaxlib; nothing where they can.
+
     Raises:
-        SystemFailureError: JAX reports something else than the profile asks for.
+        SystemFailureError: JAX reports something else than the profile asks for, or the CPU lacks what it needs.
     """
+    unknown = tell(switches)  # before anything is computed
     if "matmul_precision" in switches:
         jax.config.update("jax_default_matmul_precision", switches["matmul_precision"])
     found = {
@@ -23,14 +28,16 @@ def prepare(switches: Mapping[str, str], threads: int) -> None:
         "threads": os.environ.get("NPROC", ""),  # XLA sizes its pool by it, and cuts reductions by the pool
         "x64": str(bool(jax.config.jax_enable_x64)).lower(),
         "matmul_precision": str(jax.config.jax_default_matmul_precision),
+        **told(switches),
     }
     expected_threads = {"threads": str(threads)} if switches else {}  # a profile that pins nothing pins no pool either
     for name, expected in {**switches, **expected_threads}.items():
-        if found.get(name) != expected:
+        if name not in unknown and found.get(name) != expected:
             raise SystemFailureError(
                 f"jax reports {name} {found.get(name)!r}, the profile asks for {expected!r}",
                 hint="The CPU or this build of jax cannot keep the profile; nothing was trained.",
             )
+    return tuple(f"this build of jaxlib has no {name} that the profile could set" for name in unknown)
 
 
 def _platform(expected: str) -> str:

@@ -53,10 +53,10 @@ class TorchBackend:
         self._layout = self._program.layout
         self._gaps = [torch.zeros(gap) for gap in self._layout.gaps]
 
-    def prepare(self, switches: Mapping[str, str], threads: int) -> None:
+    def prepare(self, switches: Mapping[str, str], threads: int) -> tuple[str, ...]:
         """See `Backend.prepare`."""
-        torch_switches.prepare(switches, threads)
         keep_freed_memory()
+        return torch_switches.prepare(switches, threads)
 
     def operations(self, state: TrainingState, fields: Fields, key: ShardKey) -> frozenset[str]:
         """See `Backend.operations`."""

@@ -10,8 +10,11 @@ import torch
 from reprise_trainer.errors import SystemFailureError
 
 
-def prepare(switches: Mapping[str, str], threads: int) -> None:
+def prepare(switches: Mapping[str, str], threads: int) -> tuple[str, ...]:
     """Set the switches and the number of threads, and check that PyTorch follows.
+
+    Returns:
+        Nothing: why equal bits cannot be promised with this build.
 
     Raises:
         SystemFailureError: PyTorch reports something else than the profile asks for.
@@ -28,6 +31,7 @@ def prepare(switches: Mapping[str, str], threads: int) -> None:
                 f"torch reports {name} {found!r}, the profile asks for {expected!r}",
                 hint="The CPU or this build of torch cannot keep the profile; nothing was trained.",
             )
+    return ()
 
 
 def _set_interop_threads(value: str) -> None:

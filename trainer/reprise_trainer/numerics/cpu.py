@@ -1,9 +1,10 @@
-"""This CPU, and whether it can keep a profile. Standard library alone."""
+"""Whether this CPU can keep a profile. Standard library alone."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from reprise_trainer.cpuinfo import read_cpuinfo
 from reprise_trainer.errors import SystemFailureError
 from reprise_trainer.numerics.profiles import MachineClass, Profile
 
@@ -23,16 +24,6 @@ def require_cpu(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> N
             hint="Use a machine that has them"
             + (', or set profile = "portable" (other bits, slower).' if profile.name != "portable" else "."),
         )
-
-
-def read_cpuinfo(path: Path = Path("/proc/cpuinfo")) -> dict[str, str]:
-    """The first processor's fields in /proc/cpuinfo, by name."""
-    try:
-        first = path.read_text().split("\n\n", 1)[0]
-    except OSError as error:
-        raise SystemFailureError(f"{path}: cannot read what the CPU is: {error.strerror}") from error
-    pairs = (line.partition(":") for line in first.splitlines() if ":" in line)
-    return {name.strip(): value.strip() for name, _, value in pairs}
 
 
 def machine_class(profile: Profile, *, cpuinfo: Path = Path("/proc/cpuinfo")) -> MachineClass | None:

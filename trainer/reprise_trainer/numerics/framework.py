@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from reprise_trainer.errors import SystemFailureError
 
 
-def prepare(backend: str, switches: Mapping[str, str], threads: int) -> str:
+def prepare(backend: str, switches: Mapping[str, str], threads: int) -> tuple[str, tuple[str, ...]]:
     """Load `torch` or `jax` and set the profile's in-process switches.
 
     Returns:
-        The framework's version.
+        The framework's version, and why equal bits cannot be promised with this build of it.
 
     Raises:
         SystemFailureError: it is not here, does not run on this CPU, or can't keep the profile.
@@ -24,5 +24,4 @@ def prepare(backend: str, switches: Mapping[str, str], threads: int) -> str:
         raise SystemFailureError(f"backend {backend!r} cannot be loaded: there is no {error.name} here") from error
     except RuntimeError as error:  # jaxlib says so when the CPU lacks an instruction set that it was compiled for
         raise SystemFailureError(f"backend {backend!r} does not start here: {error}") from error
-    module.prepare(switches, threads)
-    return str(framework.__version__)
+    return str(framework.__version__), module.prepare(switches, threads)

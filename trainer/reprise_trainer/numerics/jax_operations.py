@@ -140,6 +140,7 @@ def _contractions() -> dict[str, Entry]:
     return {
         "matrix product": (jnp.matmul, (spread("left", 61, 300), spread("right", 300, 129))),
         "large matrix product": (jnp.matmul, (spread("wide", 768, 128), spread("narrow", 128, 384))),
+        "product of long rows": (jnp.matmul, (spread("long left", 61, 2000), spread("long right", 2000, 50))),
         "batched matrix product": (jnp.matmul, (spread("lefts", 6, 33, 47), spread("rights", 6, 47, 29))),
         "linear": (
             lambda a, w, b: a @ w.T + b,

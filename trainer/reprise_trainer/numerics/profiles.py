@@ -92,7 +92,15 @@ _TORCH = {
     "interop_threads": "1",
 }
 _TORCH_CPU = {**_TORCH, "device": "cpu", "mkldnn": "true"}
-_JAX_CPU = {"platform": "cpu", "x64": "false", "matmul_precision": "highest"}
+_JAX_CPU = {
+    "platform": "cpu",
+    "x64": "false",
+    "matmul_precision": "highest",
+    # Told to jaxlib, or it asks the CPU and cuts long sums by the answer (see backends/jaxlib_cpu.py). The caches are
+    # those of AMD's first EPYC; the instruction sets are x86-64-v3's, without which it has no product of one order.
+    "eigen_cache_sizes": "32768 524288 8388608",
+    "ynnpack_kernels": "sse2 ssse3 sse4_1 avx f16c avx2 fma",
+}
 
 
 def _maker(name: str, vendor: str) -> MachineClass:

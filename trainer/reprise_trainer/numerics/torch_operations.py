@@ -148,6 +148,7 @@ def _contractions() -> dict[str, Operation]:
     return {
         "matrix product": _both(torch.mm, spread("left", 61, 300), spread("right", 300, 129)),
         "large matrix product": _both(torch.mm, spread("wide", 768, 128), spread("narrow", 128, 384)),
+        "product of long rows": _both(torch.mm, spread("long left", 61, 2000), spread("long right", 2000, 50)),
         "batched matrix product": _both(torch.bmm, spread("lefts", 6, 33, 47), spread("rights", 6, 47, 29)),
         "linear": _both(functional.linear, spread("left", 61, 300), spread("weight", 129, 300), spread("bias", 129)),
         "linear without bias": _both(functional.linear, spread("left", 61, 300), spread("weight", 129, 300)),

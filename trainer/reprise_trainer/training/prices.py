@@ -6,8 +6,8 @@ from pathlib import Path
 
 from reprise_trainer.config.model import OwnSection
 from reprise_trainer.config.read import RunConfig
+from reprise_trainer.cpuinfo import read_cpuinfo
 from reprise_trainer.errors import InputError, RefusedError
-from reprise_trainer.numerics.cpu import read_cpuinfo
 
 BFLOAT16_FLAGS = ("avx512_bf16", "amx_bf16")
 """Names in /proc/cpuinfo of the instructions that multiply bfloat16 numbers."""

@@ -15,7 +15,13 @@ from reprise_trainer.training.plan import Plan
 
 
 def prove_run(
-    profile: Profile, threads: int, plan: Plan, backend: Backend, state: State, batches: BatchSource
+    profile: Profile,
+    threads: int,
+    plan: Plan,
+    backend: Backend,
+    state: State,
+    batches: BatchSource,
+    doubts: tuple[str, ...] = (),
 ) -> Proof:
     """Compute the quick operation table, and look up the operations that the first step takes.
 
@@ -24,9 +30,12 @@ def prove_run(
         plan, backend: prepared.
         state: before step 0; not changed.
         batches: the run's.
+        doubts: what the backend said when it was prepared.
     """
     table = read_table()
     proof = prove(profile, backend.name, backend.version, threads, measure(backend.name, quick=True), table)
+    for doubt in doubts:
+        proof = proof.weakened(doubt)
     if further := further_xla_flags(profile, os.environ):
         proof = proof.weakened(f"XLA_FLAGS has {' '.join(further)}, which the profile does not set")
     fields = batches.batch(0).shard(0, plan.shards)

@@ -93,7 +93,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
 
     exchange = join(config.train.backend, group)  # before the backend: a framework finds its devices once
     backend = make_backend(config.train.backend, plan)
-    backend.prepare(profile.backends[backend.name], threads)
+    doubts = backend.prepare(profile.backends[backend.name], threads)
     initial, parent = _start(config, request, backend, first_state(plan, backend), emit)
     said = parent.state if parent else ""
     header = Header(sha256_digest(request.config), source.digest, request.image, plan.seed, said)
@@ -104,7 +104,7 @@ def make_ready(request: Request, emit: Emit, where: str, group: Group) -> Ready:
         require_pure(stages.preprocess, batches.batch(0).fields)
         batches = PreprocessedBatches(batches, stages.preprocess)
     record_weights(batches.batch(0).fields, plan.batch_size)  # the evaluation would refuse what is none, too late
-    proof = prove_run(profile, threads, plan, backend, initial, batches)
+    proof = prove_run(profile, threads, plan, backend, initial, batches, doubts)
     proof = compare_machines(exchange, backend.name, proof)
     emit({"event": "checked", "message": proof.line()})
     side_by_side = available_workers(plan.shards // group.size, threads, group.on_host)

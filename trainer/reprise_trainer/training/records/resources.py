@@ -9,7 +9,7 @@ import resource
 import time
 from pathlib import Path
 
-from reprise_trainer.numerics.cpu import read_cpuinfo
+from reprise_trainer.cpuinfo import read_cpuinfo
 
 _START_TIME_FIELD = 22
 """The field of /proc/self/stat, counted from 1, with the process's start in clock ticks since boot (proc(5))."""
