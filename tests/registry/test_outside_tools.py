@@ -117,7 +117,8 @@ def test_podman_s_login_is_used(podman: Any, image: Any, tmp_path: Path, monkeyp
 
     with docker_registry(tmp_path / "guarded", htpasswd=HTPASSWD) as guarded:
         file = tmp_path / "auth.json"
-        login = run_program("podman", "login", env={**os.environ, "REGISTRY_AUTH_FILE": str(file)})
+        own = ("--root", str(tmp_path / "podman"), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs")
+        login = run_program("podman", *own, "login", env={**os.environ, "REGISTRY_AUTH_FILE": str(file)})
         login("--tls-verify=false", "-u", "me", "-p", "secret", guarded)
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))
         push(image.store, image.digest, at(guarded, "logged/in:1"))
