@@ -23,7 +23,10 @@ def test_an_image_goes_there_and_comes_back(reprise: Any, tmp_path: Path) -> Non
         planned = json.loads(reprise("push", "small", reference, "--dry-run", "--json").out)
         assert planned["dry_run"] and planned["blobs_uploaded"] == 3 and not registry.manifests
         pushed = reprise("push", "small", reference, "--json")
-        assert json.loads(pushed.out)["reference"] == f"{registry.host}/team/small@{digest}"
+        said = json.loads(pushed.out)
+        assert (said["reference"], said["tag"]) == (f"{registry.host}/team/small@{digest}", "1")
+        again = json.loads(reprise("push", "small", said["reference"], "--json").out)
+        assert (again["reference"], again["tag"]) == (said["reference"], "")  # by a digest alone: no tag moves
         assert "push" in pushed.err  # progress goes to stderr
         pulled = reprise("pull", reference, "--store", tmp_path / "other", "--tag", "mine", "--json")
         assert json.loads(pulled.out) | {"bytes": 0} == {

@@ -33,10 +33,12 @@ _Result = TypeVar("_Result")
 
 @dataclass(slots=True)
 class PushReport:
-    """What a push did: `reference` names the image by its digest; the lists are of digests."""
+    """What a push did: `reference` names the image by its digest, `tag` is what was set to it (empty: none);
+    the lists are of digests."""
 
     reference: str
     digest: str
+    tag: str = ""
     present: list[str] = field(default_factory=list)
     mounted: list[str] = field(default_factory=list)
     uploaded: list[str] = field(default_factory=list)
@@ -50,6 +52,7 @@ class PushReport:
         return {
             "reference": self.reference,
             "digest": self.digest,
+            "tag": self.tag,
             "blobs_present": len(self.present),
             "blobs_mounted": len(self.mounted),
             "blobs_uploaded": len(self.uploaded),
@@ -92,7 +95,8 @@ def push(
     graph = store_graph(store, digest)
     under_way = _Push(store, open_repository(reference, certificates), graph, on_event)
     blobs, manifests = under_way.missing()
-    report = PushReport(str(reference.at(digest)), digest, dry_run=dry_run)
+    tag = reference.tag or ("" if reference.digest else reference.name)
+    report = PushReport(str(reference.at(digest)), digest, tag, dry_run=dry_run)
     report.present = sorted(graph.blobs.keys() - {blob.digest for blob in blobs})
     if dry_run:
         report.uploaded = [blob.digest for blob in blobs]
@@ -103,8 +107,8 @@ def push(
     under_way.send_manifests(manifests, report)
     under_way.list_referrers(manifests)
     under_way.write_older_signatures(report)
-    if reference.tag or not reference.digest:
-        under_way.set_tag(reference.tag or reference.name)
+    if tag:
+        under_way.set_tag(tag)
     under_way.known.add(under_way.repository.name, graph.blobs)
     return report
 

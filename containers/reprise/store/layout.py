@@ -53,7 +53,8 @@ class Store:
             return store
         if not create:
             raise NotFoundError(
-                f"there is no store at {root}", hint="`reprise build` makes one; --store names another."
+                f"there is no store at {root}",
+                hint="`reprise build`, `pull` or `load` makes one; --store names another.",
             )
         if root.is_dir() and any(root.iterdir()) and not (root / "blobs").is_dir():
             raise InputError(f"{root} is not empty and not a store", hint="Name an empty or a new folder as --store.")
@@ -190,7 +191,7 @@ class Store:
                 return str(entry["digest"])
         raise NotFoundError(
             f"the store {self.root} has no image {reference!r}",
-            hint="`reprise build ENV` builds one; an image is named by its environment or its digest.",
+            hint="`reprise build ENV` builds one, `pull` or `load` brings one; its name is its environment or digest.",
         )
 
     def listed(self) -> list[str]:
