@@ -24,8 +24,20 @@ def ended(monkeypatch: pytest.MonkeyPatch, code: int, *events: dict[str, object]
 
     monkeypatch.setattr(trainer_process, "run", run)
     with pytest.raises(RepriseError) as raised:
-        trainer_process.run_trainer("namespaces", SimpleNamespace(), FOLDERS, gpus="", on_event=ignore)  # type: ignore[arg-type]
+        trainer_process.run_trainer("namespaces", SimpleNamespace(), FOLDERS, gpus="", network=False, on_event=ignore)  # type: ignore[arg-type]
     return raised.value
+
+
+def test_the_engine_is_told_what_was_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: dict[str, object] = {}
+
+    def run(*arguments: object, **more: object) -> int:
+        told.update(more)
+        return 0
+
+    monkeypatch.setattr(trainer_process, "run", run)
+    trainer_process.run_trainer("docker", SimpleNamespace(), FOLDERS, gpus="2", network=True, on_event=ignore)  # type: ignore[arg-type]
+    assert (told["gpus"], told["network"]) == ("2", True)
 
 
 def test_the_trainers_hint_is_told_beside_the_place_of_its_files(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -50,13 +50,15 @@ LAUNCHER = "launcher"
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """Who starts runs: the store that holds the images, the key that delegates to run keys, the policy that an image
-    has to meet, the engine, and the GPUs that a run sees (as `docker run --gpus` takes them)."""
+    has to meet, the engine, the GPUs that a run sees (as `docker run --gpus` takes them), and whether it reaches the
+    network."""
 
     store: Store
     key: SigningKey
     policy: Policy
     engine: EngineName = "namespaces"
     gpus: str = ""
+    network: bool = False
 
     @property
     def run_policy(self) -> Policy:
@@ -269,7 +271,14 @@ def run_training(
             forget_results(output)
         write_durably(output / DELEGATION_FILE, contents.delegation)
         folders = RunFolders(launch, snapshot.folder, output)
-        run_trainer(launcher.engine, ImageRef(launcher.store, image), folders, gpus=launcher.gpus, on_event=on_event)
+        run_trainer(
+            launcher.engine,
+            ImageRef(launcher.store, image),
+            folders,
+            gpus=launcher.gpus,
+            network=launcher.network,
+            on_event=on_event,
+        )
     record = check_record(output, launcher.run_policy)
     return _result(launcher.store, image, record, output, time.monotonic() - started)
 

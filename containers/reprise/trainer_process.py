@@ -28,7 +28,9 @@ _BY_A_STOPPING_SIGNAL = (128 + 2, 128 + 15)
 """The exit codes of a trainer that SIGINT or SIGTERM ended before it listened to them."""
 
 
-def run_trainer(engine: str, image: ImageRef, folders: RunFolders, *, gpus: str, on_event: OnEvent) -> None:
+def run_trainer(
+    engine: str, image: ImageRef, folders: RunFolders, *, gpus: str, network: bool, on_event: OnEvent
+) -> None:
     """Run the trainer of `image` to its end.
 
     Raises:
@@ -36,7 +38,7 @@ def run_trainer(engine: str, image: ImageRef, folders: RunFolders, *, gpus: str,
         RepriseError: the trainer's own error, by its exit code.
     """
     events = _Events(on_event)
-    code = run(engine, image, folders, on_line=events.on_line, on_event=on_event, gpus=gpus)
+    code = run(engine, image, folders, on_line=events.on_line, on_event=on_event, gpus=gpus, network=network)
     match code:
         case 0:
             return

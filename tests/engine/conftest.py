@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from launch_folders import signed_folders
+from servers import dockerd, on_another_network
 from small_image import SmallImage, base_entries, make_image, python_entries, trainer_entries
 
 from reprise.engine.choose import choose_engine
@@ -41,10 +44,10 @@ class Bench:
     def program(self, text: str) -> None:
         (self.folders.launch / CONFIG_FILE).write_text(text)
 
-    def run(self, engine: str, program: str) -> Outcome:
+    def run(self, engine: str, program: str, *, network: bool = False) -> Outcome:
         self.program(program)
         outcome = Outcome()
-        outcome.code = choose_engine(engine).run(
+        outcome.code = choose_engine(engine, network=network).run(
             self.ref, self.folders, on_line=outcome.lines.append, on_error_line=outcome.errors.append
         )
         return outcome
@@ -78,4 +81,25 @@ def engine(request: pytest.FixtureRequest) -> str:
         request.getfixturevalue("docker_host")
     if request.param == "podman":
         request.getfixturevalue("own_podman")
+    return str(request.param)
+
+
+@pytest.fixture(scope="session")
+def docker_daemon_with_network(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with dockerd(tmp_path_factory.mktemp("dockerd"), bridge=True) as address:
+        yield address
+
+
+@pytest.fixture(params=["namespaces", "docker", "podman"])
+def engine_with_network(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Each engine in turn, where it has a network to give. That of docker and podman leads to themselves alone."""
+    if request.param == "docker":
+        monkeypatch.setenv("DOCKER_HOST", request.getfixturevalue("docker_daemon_with_network"))
+    if request.param == "podman":
+        request.getfixturevalue("own_podman")
+        command = shlex.join(on_another_network([str(shutil.which("podman"))]))
+        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin/podman").write_text(f'#!/bin/sh\nexec {command} "$@"\n')
+        (tmp_path / "bin/podman").chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}/bin:{os.environ['PATH']}")
     return str(request.param)

@@ -85,7 +85,8 @@ def test_a_container_is_made_with_the_gpus_asked_for(
     """As `docker run --gpus` asks; the daemon keeps it, and refuses at the start where the machine has no GPU."""
     client = docker.from_env()
     try:
-        container = _create(client, load_image(client, bench.ref), bench.ref.process(), bench.folders, gpus_of(gpus))
+        tag, process = load_image(client, bench.ref), bench.ref.process()
+        container = _create(client, tag, process, bench.folders, gpus_of(gpus), network=False)
         (asked,) = container.attrs["HostConfig"]["DeviceRequests"]
         container.remove()
     finally:
@@ -96,7 +97,9 @@ def test_a_container_is_made_with_the_gpus_asked_for(
 def test_a_container_has_a_read_only_root_and_no_privilege_or_network(bench, docker_host: str) -> None:
     client = docker.from_env()
     try:
-        container = _create(client, load_image(client, bench.ref), bench.ref.process(), bench.folders, [])
+        container = _create(
+            client, load_image(client, bench.ref), bench.ref.process(), bench.folders, [], network=False
+        )
         host = container.attrs["HostConfig"]
         container.remove()
     finally:
@@ -109,6 +112,20 @@ def test_a_container_has_a_read_only_root_and_no_privilege_or_network(bench, doc
         "/data": True,
         "/output": False,
     }
+
+
+def test_a_container_with_a_network_is_on_the_daemons_own_and_has_no_more_privilege(bench, docker_host: str) -> None:
+    client = docker.from_env()
+    try:
+        tag, process = load_image(client, bench.ref), bench.ref.process()
+        asked = [_create(client, tag, process, bench.folders, [], network=each) for each in (False, True)]
+        without, host = (each.attrs["HostConfig"] for each in asked)
+        for each in asked:
+            each.remove()
+    finally:
+        client.close()
+    assert host == {**without, "NetworkMode": host["NetworkMode"]}
+    assert (without["NetworkMode"], host["NetworkMode"]) == ("none", "default")
 
 
 @pytest.mark.parametrize("gpus", ["some", "0", "-1", "device=", "device=0;rm", "all,all"])

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -72,6 +74,51 @@ for address in ("127.0.0.1", "192.0.2.1"):
     outcome = bench.run(engine, program)
     assert outcome.lines[0] == "['lo']"
     assert len(outcome.lines) == 3
+
+
+def test_a_run_reaches_the_network_that_it_asks_for_and_measures_itself_there(bench, engine_with_network: str) -> None:
+    """The other end answers: what listens here, or the gateway, where nothing does, and which refuses."""
+    program = """
+import socket
+from reprise_trainer.training.records.resources import interfaces
+print(bool(interfaces()))
+if PORT: address = ("127.0.0.1", PORT)
+else:
+    routes = [line.split() for line in Path("/proc/net/route").read_text().splitlines()[1:]]
+    gateway = next(route[2] for route in routes if route[1] == "00000000")
+    address = (socket.inet_ntoa(bytes.fromhex(gateway)[::-1]), 9)
+try: print(socket.create_connection(address, 10).recv(5))
+except ConnectionRefusedError: print(b"no")
+"""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=lambda: server.accept()[0].sendall(b"hello"), daemon=True).start()
+        port = server.getsockname()[1] if engine_with_network == "namespaces" else 0
+        outcome = bench.run(engine_with_network, f"PORT = {port}\n{program}{VERIFY}", network=True)
+        socket.create_connection(server.getsockname()).close()  # where nobody else came
+    assert (outcome.code, outcome.errors) == (0, [])
+    assert outcome.lines[:2] == ["True", "b'hello'" if port else "b'no'"]
+    assert outcome.lines[2].startswith(f"image {bench.image.digest} measured: ")
+
+
+def test_a_run_on_a_network_has_no_more_than_that(bench, engine_with_network: str) -> None:
+    program = """
+from reprise_trainer.identity.mounts import read_mounts
+print(Path('/proc/self/status').read_text())
+for place in ("/etc/passwd", "/proc/sys/kernel/core_pattern", "/proc/sys/net/ipv4/ip_default_ttl"):
+    try: open(place, "r+")
+    except OSError as error: print("refused:", error.errno)
+print("mounts:", *sorted(mount.point for mount in read_mounts() if mount.fs_type not in
+    {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "devtmpfs", "overlay"}))
+"""
+    outcome = bench.run(engine_with_network, program, network=True)
+    status = dict(line.split(":\t", 1) for line in outcome.lines if ":\t" in line)
+    assert [int(status[field], 16) for field in ("CapPrm", "CapEff", "CapBnd")] == [0, 0, 0]
+    assert status["NoNewPrivs"] == "1"
+    assert [line for line in outcome.lines if line.startswith("refused: ")] == ["refused: 30"] * 3  # EROFS
+    (mounts,) = [line.split()[1:] for line in outcome.lines if line.startswith("mounts: ")]
+    assert set(mounts) <= {"data", "output", "run/reprise", "etc/hosts", "etc/hostname", "etc/resolv.conf"} | (
+        {"", "run/.containerenv"}
+    )
 
 
 def test_only_the_mounts_that_were_asked_for_show_the_host(bench, engine: str) -> None:

@@ -6,6 +6,7 @@ import errno
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -164,8 +165,9 @@ def test_root_can_do_without_user_namespaces(bench, plan: Plan) -> None:
     assert _run(bench, replace(plan, user_namespace=False)) == [bench.image.digest, 16 * "0"]
 
 
-def test_a_user_without_privilege_runs_the_same_image(bench) -> None:
-    bench.program(MEASURE)
+@pytest.mark.parametrize("network", [False, True])
+def test_a_user_without_privilege_runs_the_same_image(bench, network: bool) -> None:
+    bench.program(f"{MEASURE}\nimport socket\nprint(len(socket.if_nameindex()))")
     home = Path(tempfile.mkdtemp(prefix="reprise-test-user-"))
     try:
         shutil.copytree(bench.image.store.root, home / "store", symlinks=True, ignore=shutil.ignore_patterns("cache"))
@@ -175,14 +177,14 @@ def test_a_user_without_privilege_runs_the_same_image(bench) -> None:
             (home / name).mkdir()
         for path in (home, *home.rglob("*")):
             os.lchown(path, NOBODY, NOBODY)
-        result = _run_as_nobody(bench, home)
+        result = _run_as_nobody(bench, home, network)
     finally:
         shutil.rmtree(home)
     assert result.returncode == 0, result.stderr
-    assert result.stdout.splitlines() == [bench.image.digest]
+    assert result.stdout.splitlines() == [bench.image.digest, str(len(socket.if_nameindex()) if network else 1)]
 
 
-def _run_as_nobody(bench, home: Path) -> subprocess.CompletedProcess[str]:
+def _run_as_nobody(bench, home: Path, network: bool) -> subprocess.CompletedProcess[str]:
     """The engine in a process of another user, with what Python needs put where that user can read it."""
     import platformdirs
     import zstandard
@@ -208,7 +210,7 @@ from reprise.store import Store
 home = Path({str(home)!r})
 folders = RunFolders(home / "launch", home / "data", home / "output")
 image = ImageRef(Store(home / "store"), {bench.image.digest!r})
-raise SystemExit(run("namespaces", image, folders, on_line=lambda line: print(line, flush=True)))
+raise SystemExit(run("namespaces", image, folders, on_line=lambda line: print(line, flush=True), network={network}))
 """
     interpreter = next((python / "usr/bin").glob("python3*"))
     return subprocess.run(
@@ -222,6 +224,43 @@ raise SystemExit(run("namespaces", image, folders, on_line=lambda line: print(li
         text=True,
         check=False,
     )
+
+
+SURROUNDINGS = """
+import socket
+from reprise_trainer.identity.start import verify_identity
+print(verify_identity().digest)
+print(sorted(name for _, name in socket.if_nameindex()))
+print(sorted(os.listdir("/sys/class/net")), os.listdir("/sys/fs/cgroup"))
+for place in ("/etc/resolv.conf", "/etc/hosts"):
+    print(repr(Path(place).read_text()))
+    try: open(place, "r+")
+    except OSError as error: print(error.errno)
+"""
+
+
+def test_with_a_network_a_run_sees_its_interfaces_and_the_files_for_names_and_none_of_the_hosts_settings(
+    bench, plan: Plan
+) -> None:
+    bench.program(SURROUNDINGS)
+    plan = make_plan(bench.ref, bench.folders, network=True)
+    names = sorted(name for _, name in socket.if_nameindex())
+    files = [repr(path.read_text()) for path in namespaces.NAME_RESOLUTION.values()]
+    expected = [bench.image.digest, str(names), "[] []", files[0], "30", files[1], "30"]
+    assert _run(bench, plan) == _run(bench, replace(plan, user_namespace=False)) == expected
+
+
+def test_with_a_network_files_for_names_that_the_host_lacks_are_left_out(
+    bench, plan: Plan, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "stub").write_text("nameserver 192.0.2.1\n")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc/resolv.conf").symlink_to(tmp_path / "stub")  # as a resolver of the host's own leaves it
+    monkeypatch.setattr(
+        namespaces, "NAME_RESOLUTION", {"etc/resolv.conf": tmp_path / "etc/resolv.conf", "etc/hosts": tmp_path / "none"}
+    )
+    bench.program("print(Path('/etc/resolv.conf').read_text(), Path('/etc/hosts').read_text())")
+    assert _run(bench, make_plan(bench.ref, bench.folders, network=True)) == ["nameserver 192.0.2.1", " "]
 
 
 def test_a_failing_listener_to_errors_does_not_stop_the_run(bench, plan: Plan) -> None:

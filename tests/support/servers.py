@@ -19,12 +19,16 @@ START_SECONDS = 60
 
 
 @contextmanager
-def dockerd(folder: Path) -> Iterator[str]:
-    """A Docker daemon with nothing in it; gives its address. Containers get no network, and nothing is left behind."""
+def dockerd(folder: Path, *, bridge: bool = False) -> Iterator[str]:
+    """A Docker daemon with nothing in it; gives its address. Containers get no network, and nothing is left behind.
+
+    With `bridge` they get one that leads to the daemon and no further: it is in a network namespace of its own.
+    """
     with tempfile.TemporaryDirectory(prefix="dockerd-") as short:  # a socket's path must be short
         address = f"unix://{short}/docker.sock"
         command = [program("dockerd", "docker.io"), "-H", address, "--data-root", f"{folder}/data"]
-        command += ["--exec-root", f"{short}/exec", "--pidfile", f"{short}/pid", "--iptables=false", "--bridge=none"]
+        command += ["--exec-root", f"{short}/exec", "--pidfile", f"{short}/pid", "--iptables=false"]
+        command = on_another_network(command) if bridge else [*command, "--bridge=none"]
         environment = {**os.environ, "DOCKER_HOST": address}
         client = program("docker", "docker.io")
 
@@ -36,6 +40,11 @@ def dockerd(folder: Path) -> Iterator[str]:
                 yield address
         finally:
             unmount_below(short, str(folder))  # dockerd leaves the network namespace of its containers mounted
+
+
+def on_another_network(command: list[str]) -> list[str]:
+    """A command that runs another one, in its own process, in a new network namespace."""
+    return ["unshare", "--net", "sh", "-c", 'ip link set lo up && exec "$0" "$@"', *command]
 
 
 @contextmanager

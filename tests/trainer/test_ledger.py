@@ -24,7 +24,7 @@ from reprise_trainer.training.ledger import (
     verify_ledger,
 )
 from reprise_trainer.training.ledger_writer import LedgerWriter
-from reprise_trainer.training.records.attempts import attempt, read_attempts
+from reprise_trainer.training.records.attempts import FILE_NAME, attempt, read_attempts
 
 HEADER = Header("sha256:" + "a" * 64, "sha256:" + "b" * 64, "sha256:" + "c" * 64, 7)
 GOLDEN_HEAD = "sha256:7ea3d866636e6983b655cea4c6337d596fdf601ceb52737077f654848c0ffe70"
@@ -158,6 +158,14 @@ def test_an_attempt_whose_line_is_written_in_part_is_an_error_at_once(tmp_path: 
     with attempt(tmp_path, step=0, workers=1):
         pass
     assert [each.why for each in read_attempts(tmp_path)] == ["finished"]
+
+
+def test_an_attempt_says_which_network_it_could_reach_and_without_one_nothing_of_it(tmp_path: Path) -> None:
+    for network in ((), ("eth0", "eth1")):
+        with attempt(tmp_path, step=0, workers=1, network=network):
+            pass
+    assert [each.network for each in read_attempts(tmp_path)] == [(), ("eth0", "eth1")]
+    assert "network" not in (tmp_path / FILE_NAME).read_text().splitlines()[0]
 
 
 STATES = {step: f"sha256:{step:064x}" for step in (2, 4)}

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -33,6 +36,7 @@ from reprise_trainer.training.loop import Trained
 from reprise_trainer.training.plan import make_plan
 from reprise_trainer.training.records.describe import describe_run
 from reprise_trainer.training.records.record import (
+    AttemptFacts,
     CheckpointFacts,
     ImageFacts,
     LedgerFacts,
@@ -248,6 +252,31 @@ def test_a_run_is_described_by_its_measurement_launch_and_outcome(
     assert described.metrics == {"accuracy": "0.9429", "correct": 66, "total": 70, "loss": (0.25).hex()}
     assert described.profile.table["environment"]["OMP_NUM_THREADS"] == "1"
     assert described.checkpoints[-1].state == described.state == state
+
+
+def test_the_report_says_that_an_attempt_could_reach_a_network(tmp_path: Path) -> None:
+    """Of any attempt: what came out follows from all of them."""
+    facts: dict[str, Any] = {
+        "started": "",
+        "ended": "",
+        "why": "finished",
+        "first_step": 0,
+        "last_step": 1,
+        "workers": 1,
+    }
+    write_report(record(attempts=(AttemptFacts(**facts, network=("eth0",)), AttemptFacts(**facts))), tmp_path)
+    assert "| network | could be reached by eth0 |" in (tmp_path / "report.md").read_text()
+    write_report(record(attempts=(AttemptFacts(**facts),)), tmp_path)
+    assert "network" not in (tmp_path / "report.md").read_text()
+
+
+def test_interfaces_are_those_that_are_up_in_this_very_network_namespace() -> None:
+    """Whatever /sys says, which is the host's here."""
+    program = "from reprise_trainer.training.records.resources import interfaces; print(*interfaces())"
+    command = f'"$0" -c "{program}"; ip link set lo up; ip link add d1 type bridge; ip link add d2 type bridge;'
+    command += f'ip link set d1 up; "$0" -c "{program}"'
+    done = subprocess.run(["unshare", "--net", "sh", "-c", command, sys.executable], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("\nd1\n", "")
 
 
 def test_resources_are_those_of_this_process() -> None:

@@ -20,6 +20,7 @@ from reprise_trainer.training.checkpoints.checkpoint import Tensors, read_checkp
 from reprise_trainer.training.checkpoints.names import checkpoint_name
 from reprise_trainer.training.ledger import Header
 from reprise_trainer.training.records.attempts import read_attempts
+from reprise_trainer.training.records.resources import interfaces
 from reprise_trainer.training.resume import begin, write_interrupted
 from reprise_trainer.training.stop import Stop
 
@@ -44,6 +45,7 @@ def undisturbed(runs: Runs, tmp_path_factory: pytest.TempPathFactory) -> dict[st
     ended = runs.start(output)
     assert ended.code == 0, ended.error
     assert ended.result["attempts"] == [["finished", 0, STEPS]]
+    assert [each.network for each in read_attempts(output)] == [interfaces()]
     return files_that_count(output)
 
 

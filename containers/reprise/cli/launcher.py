@@ -20,6 +20,7 @@ def open_launcher(
     engine: EngineName,
     gpus: str = "",
     *,
+    network: bool = False,
     passphrase_fd: int | None = None,
     passphrase_command: str | None = None,
     make_policy: bool = True,
@@ -42,7 +43,8 @@ def open_launcher(
     if policy is not None or not make_policy:
         rules = load_policy(policy or home() / POLICY_FILE)  # what is wrong with it is said before a key is made
     signing_key = open_key(key, passphrase_source(passphrase_fd, passphrase_command))
-    return Launcher(store, signing_key, rules or load_or_make_policy(signing_key.public_key()), engine, gpus)
+    judged_by = rules or load_or_make_policy(signing_key.public_key())
+    return Launcher(store, signing_key, judged_by, engine, gpus, network)
 
 
 def witness_note(policy: Policy, run: Path) -> str:

@@ -58,6 +58,10 @@ PassphraseCommandOption = Annotated[
     typer.Option("--passphrase-command", help="Take what this command prints as passphrase or PIN.", metavar="COMMAND"),
 ]
 EngineOption = Annotated[EngineName, typer.Option("--engine", help="What runs the image.")]
+NetworkOption = Annotated[
+    bool,
+    typer.Option("--network", help="Let the run reach the network, which its record says; by default it has none."),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, help="Processes at once; one a core by default.")
 ]

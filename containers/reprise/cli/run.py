@@ -16,6 +16,7 @@ from reprise.cli.options import (
     KeyOption,
     MetricsPortOption,
     MlflowOption,
+    NetworkOption,
     PassphraseCommandOption,
     PassphraseDescriptorOption,
     PolicyOption,
@@ -43,6 +44,7 @@ def command(
     gpus: Annotated[
         str, typer.Option("--gpus", help="With --engine docker: all, a number, or device=0,1.", metavar="GPUS")
     ] = "",
+    network: NetworkOption = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
@@ -90,13 +92,14 @@ def command(
     shards = shard_place(shards_from, shard_cache, certificates)
     # What is wrong with it, or with the engine, is said before anything is asked or made.
     name = load_run(config, overrides, resume, Store(store or default_root()))[0].config.run.name
-    choose_engine(engine, gpus)
+    choose_engine(engine, gpus, network=network)
     launcher = open_launcher(
         Store.open(store),
         key,
         policy,
         engine,
         gpus,
+        network=network,
         passphrase_fd=passphrase_fd,
         passphrase_command=passphrase_command,
         make_policy=False,

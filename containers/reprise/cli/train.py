@@ -15,6 +15,7 @@ from reprise.cli.options import (
     KeyOption,
     MetricsPortOption,
     MlflowOption,
+    NetworkOption,
     PassphraseCommandOption,
     PassphraseDescriptorOption,
     PolicyOption,
@@ -36,6 +37,7 @@ def command(
     config: Annotated[Path | None, typer.Argument(help="The run's configuration (TOML).", metavar="CONFIG")] = None,
     set_keys: SetOption = None,
     engine: EngineOption = "namespaces",
+    network: NetworkOption = False,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
@@ -94,6 +96,7 @@ def command(
         key,
         policy,
         engine,
+        network=network,
         passphrase_fd=passphrase_fd,
         passphrase_command=passphrase_command,
     )

@@ -20,11 +20,12 @@ def print_error_line(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def choose_engine(name: str, gpus: str = "") -> Engine:
+def choose_engine(name: str, gpus: str = "", *, network: bool = False) -> Engine:
     """The engine of that name.
 
     Args:
         gpus: the GPUs that a run sees, as `docker run --gpus` takes them; empty for none.
+        network: whether a run reaches the network.
 
     Raises:
         InputError: there is none, and the message lists those that exist.
@@ -36,15 +37,15 @@ def choose_engine(name: str, gpus: str = "") -> Engine:
         case "namespaces":
             from reprise.engine.namespaces import NamespacesEngine
 
-            return NamespacesEngine()
+            return NamespacesEngine(network=network)
         case "docker":
             from reprise.engine.docker import DockerEngine  # its SDK takes 0.2 s to import
 
-            return DockerEngine(gpus)
+            return DockerEngine(gpus, network=network)
         case "podman":
             from reprise.engine.podman import PodmanEngine
 
-            return PodmanEngine()
+            return PodmanEngine(network=network)
         case _:
             raise InputError(f"unknown engine {name!r}; there are: {', '.join(ENGINE_NAMES)}")
 
@@ -58,10 +59,11 @@ def run(
     on_error_line: OnLine = print_error_line,
     on_event: OnEvent = ignore,
     gpus: str = "",
+    network: bool = False,
 ) -> int:
     """Run `image` with the engine of that name; see `Engine.run` and `choose_engine`."""
     with _ending_in_order():
-        return choose_engine(engine, gpus).run(
+        return choose_engine(engine, gpus, network=network).run(
             image, folders, on_line=on_line, on_error_line=on_error_line, on_event=on_event
         )
 

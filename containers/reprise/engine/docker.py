@@ -41,12 +41,14 @@ _BLOCK = 512
 class DockerEngine:
     """See `interface.Engine`. The daemon is the one that the docker command would use (DOCKER_HOST).
 
-    `gpus` are the GPUs that a run sees, in the words of `docker run --gpus`; none by default. Another daemon that
-    speaks Docker's API has a `name` for messages and an `address`.
+    `gpus` are the GPUs that a run sees, in the words of `docker run --gpus`; none by default. With `network` a run is
+    on the daemon's default network, else on none. Another daemon that speaks Docker's API has a `name` for messages and
+    an `address`.
     """
 
-    def __init__(self, gpus: str = "", *, name: str = "docker", address: str = "") -> None:
+    def __init__(self, gpus: str = "", *, network: bool = False, name: str = "docker", address: str = "") -> None:
         self._devices = device_requests(gpus)
+        self._network = network
         self._name, self._address = name, address
 
     def run(
@@ -61,7 +63,7 @@ class DockerEngine:
         """See `interface.Engine.run`."""
         with _client(self._name, self._address) as client:
             tag = load_image(client, image, on_event)
-            container = _create(client, tag, image.process(), folders, self._devices)
+            container = _create(client, tag, image.process(), folders, self._devices, network=self._network)
             try:
                 output = container.attach(stdout=True, stderr=True, stream=True, demux=True)
                 container.start()
@@ -164,7 +166,9 @@ def device_requests(gpus: str) -> list[DeviceRequest]:
     raise InputError(f"{gpus!r} does not name GPUs; expected all, a number, or device=0,1 (indices or UUIDs)")
 
 
-def _create(client: Any, tag: str, process: Process, folders: RunFolders, devices: list[DeviceRequest]) -> Any:
+def _create(
+    client: Any, tag: str, process: Process, folders: RunFolders, devices: list[DeviceRequest], *, network: bool
+) -> Any:
     """A container that is the image and the run's folders, and nothing else that Docker lets us leave out."""
     mounts = [
         Mount("/run/reprise", str(folders.launch.resolve()), type="bind", read_only=True),
@@ -178,7 +182,7 @@ def _create(client: Any, tag: str, process: Process, folders: RunFolders, device
         read_only=True,
         tmpfs=TMPFS,
         shm_size=SHARED_MEMORY_BYTES,
-        network_mode="none",
+        network_mode="default" if network else "none",
         hostname="reprise",
         cap_drop=["ALL"],
         # The container's root is not the owner of a user's private folders; without this it could not read them.

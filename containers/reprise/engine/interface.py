@@ -181,7 +181,7 @@ class Engine(Protocol):
         on_error_line: OnLine,
         on_event: OnEvent = ignore,
     ) -> int:
-        """Start the image's own command on a read-only root without network, and wait for it.
+        """Start the image's own command on a read-only root, without network unless asked, and wait for it.
 
         Args:
             image: what to run.

@@ -17,6 +17,7 @@ import signal
 import socket
 import struct
 import sys
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, NoReturn
@@ -65,7 +66,7 @@ def main() -> NoReturn:
 
 def _enter_namespaces(plan: dict[str, Any]) -> None:
     uid, gid = os.geteuid(), os.getegid()
-    kinds = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | CLONE_NEWNET
+    kinds = CLONE_NEWNS | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWPID | (0 if plan["network"] else CLONE_NEWNET)
     if plan["user_namespace"]:
         _call("unshare", _libc.unshare(CLONE_NEWUSER | kinds))
         inner_uid, inner_gid = plan["user"]
@@ -81,7 +82,8 @@ def _init(plan: dict[str, Any], status: int) -> NoReturn:
     try:
         _call("prctl", _libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0))
         socket.sethostname("reprise")
-        _raise_loopback()
+        if not plan["network"]:
+            _raise_loopback()
         _build_root(plan)
         child = os.fork()
         if child == 0:
@@ -106,7 +108,11 @@ def _build_root(plan: dict[str, Any]) -> None:
     for point in ("tmp", "var/tmp"):
         _mount("tmpfs", f"{root}/{point}", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777")
     _mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
-    _mount_sys(f"{root}/sys")
+    if plan["network"]:
+        _bind(f"{root}/proc/sys", f"{root}/proc/sys", writable=False)  # with the settings of the host's network
+        _in_another_network(lambda: _mount_sys(f"{root}/sys"))
+    else:
+        _mount_sys(f"{root}/sys")
     _mount_dev(f"{root}/dev")
     for source, point, writable in plan["mounts"]:
         _bind(source, f"{root}/{point}", writable=writable)
@@ -138,6 +144,19 @@ def _mount_sys(point: str) -> None:
     except OSError:
         with suppress(OSError):
             _bind("/sys", point, writable=False)
+
+
+def _in_another_network(action: Callable[[], None]) -> None:
+    """Do it in a process with a network namespace of its own: only who owns one may mount a /sys, and that is then its
+    own, not the host's."""
+    child = os.fork()
+    if child == 0:
+        try:
+            _call("unshare", _libc.unshare(CLONE_NEWNET))
+            action()
+        finally:
+            os._exit(0)  # where it failed, there is none
+    os.waitpid(child, 0)
 
 
 def _mount_dev(point: str) -> None:

@@ -29,12 +29,16 @@ from reprise_trainer.errors import SystemFailureError
 PAGE_BYTES = 4096
 """What mount(2) reads of its options."""
 
+NAME_RESOLUTION = {"etc/resolv.conf": Path("/etc/resolv.conf"), "etc/hosts": Path("/etc/hosts")}
+"""Where a run with a network sees files of the host, which say how names are looked up (resolv.conf(5), hosts(5))."""
+
 
 @dataclass(frozen=True, slots=True)
 class Plan:
     """What `namespace_init` does, in its words. `mounts` are (source, point relative to the root, writable).
 
     `flat` is the image's flat copy, which becomes the root; where it is empty, the root is an overlay of the layers.
+    `network` leaves the run in the caller's network namespace.
     """
 
     arguments: tuple[str, ...]
@@ -46,6 +50,7 @@ class Plan:
     mounts: tuple[tuple[str, str, bool], ...]
     flat: str = ""
     user_namespace: bool = True
+    network: bool = False
     root: str = ""
 
 
@@ -72,7 +77,10 @@ class NoOverlayError(SystemFailureError):
 
 
 class NamespacesEngine:
-    """See `interface.Engine`."""
+    """See `interface.Engine`. With `network` a run is on the caller's own network."""
+
+    def __init__(self, *, network: bool = False) -> None:
+        self._network = network
 
     def run(
         self,
@@ -84,7 +92,7 @@ class NamespacesEngine:
         on_event: OnEvent = ignore,
     ) -> int:
         """See `interface.Engine.run`."""
-        plan = make_plan(image, folders, on_event)
+        plan = make_plan(image, folders, on_event, network=self._network)
         if not plan.flat:
             with flat_copy_meanwhile(image, plan.layers), suppress(NoOverlayError):
                 return run_plan(plan, on_line=on_line, on_error_line=on_error_line)
@@ -92,7 +100,7 @@ class NamespacesEngine:
         return run_plan(plan, on_line=on_line, on_error_line=on_error_line)
 
 
-def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) -> Plan:
+def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore, *, network: bool = False) -> Plan:
     """Unpack what is missing, and say how the image is to be run."""
     process = image.process()
     names = tuple(unpack_layers(image.store, image.layers(), on_event=on_event))
@@ -111,8 +119,17 @@ def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore) 
             (str(folders.launch.resolve()), "run/reprise", False),
             (str(folders.data.resolve()), "data", False),
             (str(folders.output.resolve()), "output", True),
+            *(_name_resolution() if network else ()),
         ),
+        network=network,
     )
+
+
+def _name_resolution() -> Iterator[tuple[str, str, bool]]:
+    """The host's files that say where names are looked up, as mounts; those that it has."""
+    for point, path in NAME_RESOLUTION.items():
+        if path.is_file():
+            yield str(path.resolve()), point, False
 
 
 def run_plan(plan: Plan, *, on_line: OnLine, on_error_line: OnLine) -> int:

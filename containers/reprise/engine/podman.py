@@ -25,7 +25,10 @@ _HINT = "Check `podman info`, or use --engine namespaces."
 
 
 class PodmanEngine:
-    """See `interface.Engine`."""
+    """See `interface.Engine`. With `network` a run is on podman's default network, else on none."""
+
+    def __init__(self, *, network: bool = False) -> None:
+        self._network = network
 
     def run(
         self,
@@ -38,7 +41,7 @@ class PodmanEngine:
     ) -> int:
         """See `interface.Engine.run`."""
         with _service() as address:
-            engine = DockerEngine(name="podman", address=address)
+            engine = DockerEngine(network=self._network, name="podman", address=address)
             return engine.run(image, folders, on_line=on_line, on_error_line=on_error_line, on_event=on_event)
 
 

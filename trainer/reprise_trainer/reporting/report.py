@@ -43,6 +43,7 @@ def report(record: RunRecord) -> dict[str, Any]:
 def markdown(record: RunRecord) -> str:
     """What `report.md` holds."""
     resources, metrics = record.resources, record.metrics
+    networks = sorted({name for each in record.attempts for name in each.network})
     rows = [
         *(
             [("accuracy", f"{metrics['accuracy']} ({metrics['correct']} of {metrics['total']})")]
@@ -57,6 +58,7 @@ def markdown(record: RunRecord) -> str:
         ("state", f"`{record.state}`"),
         ("profile", f"{record.profile.name}: {record.profile.promise}"),
         ("machine", f"{record.machine['cpu_model']}, {record.machine['cores']} cores"),
+        *([("network", f"could be reached by {', '.join(networks)}")] if networks else []),
         ("time", f"{resources.wall_milliseconds / 1000:.1f} s wall, {resources.cpu_milliseconds / 1000:.1f} s CPU"),
         ("memory", f"{resources.peak_memory_bytes / 2**20:.0f} MiB at most"),
     ]

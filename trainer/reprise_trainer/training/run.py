@@ -19,6 +19,7 @@ from reprise_trainer.training.plan import Plan
 from reprise_trainer.training.reading import NotFiniteError
 from reprise_trainer.training.ready import Ready, Request, make_ready
 from reprise_trainer.training.records.attempts import Attempt, Log, attempt, read_attempts
+from reprise_trainer.training.records.resources import interfaces
 from reprise_trainer.training.records.streams import Stream
 from reprise_trainer.training.resume import Beginning, begin
 from reprise_trainer.training.start import Parent
@@ -81,7 +82,7 @@ def run(
     announce(ready.exchange, beginning)
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
-    with attempt(request.output, step=beginning.step, workers=group.size) as log:
+    with attempt(request.output, step=beginning.step, workers=group.size, network=interfaces()) as log:
         try:
             trained = _train(ready, beginning, request.output, _noting_steps(emit, log), stop)
         except NotFiniteError as error:

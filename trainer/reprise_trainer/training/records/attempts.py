@@ -3,14 +3,15 @@
     {"attempt":1,"event":"started","step":0,"time":"2026-01-31T12:00:00Z","workers":2}
     {"attempt":1,"event":"ended","step":12,"time":"2026-01-31T12:00:09Z","why":"SIGTERM"}
 
-A killed attempt has no second line. Nothing here is compared between runs; the run record lists it.
+One that could reach a network also has "network", the interfaces that were up. A killed attempt has no second line.
+Nothing here is compared between runs; the run record lists it.
 """
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -31,7 +32,8 @@ KILLED = "killed"
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One start of a run: times in UTC (`ended` empty where it left no word), why it ended, the finished steps at its
-    start and at its end (those at the start where it left no word), and how many workers it had."""
+    start and at its end (those at the start where it left no word), how many workers it had, and the interfaces of the
+    network that it could reach."""
 
     started: str
     ended: str
@@ -39,6 +41,7 @@ class Attempt:
     first_step: int
     last_step: int
     workers: int
+    network: tuple[str, ...] = ()
 
 
 class Log:
@@ -67,7 +70,7 @@ class Log:
 
 
 @contextmanager
-def attempt(output: Path, *, step: int, workers: int) -> Iterator[Log]:
+def attempt(output: Path, *, step: int, workers: int, network: Sequence[str] = ()) -> Iterator[Log]:
     """Log that an attempt starts at `step` finished steps, and why it ends.
 
     Raises:
@@ -76,7 +79,7 @@ def attempt(output: Path, *, step: int, workers: int) -> Iterator[Log]:
     path = output / FILE_NAME
     _end_torn_line(path)
     log = Log(path, len(read_attempts(output)) + 1, step)
-    log.add("started", workers=workers)
+    log.add("started", workers=workers, **({"network": list(network)} if network else {}))
     try:
         yield log
     except BaseException as error:
@@ -104,7 +107,7 @@ def _take(found: dict[int, Attempt], line: dict[str, Any]) -> None:
     number, step, time = line["attempt"], line["step"], line["time"]
     match line["event"]:
         case "started":
-            found[number] = Attempt(time, "", KILLED, step, step, line["workers"])
+            found[number] = Attempt(time, "", KILLED, step, step, line["workers"], tuple(line.get("network", ())))
         case "ended" if number in found:
             found[number] = replace(found[number], ended=time, why=line["why"], last_step=step)
 

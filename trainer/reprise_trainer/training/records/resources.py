@@ -1,18 +1,24 @@
-"""What a run used and on which machine: read from the kernel, put in the record, never compared."""
+"""What a run used, on which machine, on which network: read from the kernel, put in the record, never compared."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import os
 import platform
 import resource
+import socket
+import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from reprise_trainer.cpuinfo import read_cpuinfo
 
 _START_TIME_FIELD = 22
 """The field of /proc/self/stat, counted from 1, with the process's start in clock ticks since boot (proc(5))."""
+
+_SIOCGIFFLAGS, _IFF_UP, _IFF_LOOPBACK = 0x8913, 0x1, 0x8
 
 
 def process_times(stat: Path = Path("/proc/self/stat")) -> tuple[float, float]:
@@ -41,3 +47,19 @@ def machine() -> dict[str, str | int]:
         "kernel": platform.release(),
         "cores": len(os.sched_getaffinity(0)),
     }
+
+
+def interfaces() -> tuple[str, ...]:
+    """The network interfaces that are up where this process runs, but for loopback ones; none where it has no network.
+
+    Asked of this process's own network namespace (netdevice(7)): a /sys may be that of another one.
+    """
+    found = []
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as asked:
+        for _, name in socket.if_nameindex():
+            with suppress(OSError):  # it has just gone
+                answer = fcntl.ioctl(asked, _SIOCGIFFLAGS, struct.pack("16sh14x", name.encode(), 0))
+                flags = struct.unpack("16sH14x", answer)[1]
+                if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
+                    found.append(name)
+    return tuple(sorted(found))
