@@ -102,17 +102,18 @@ TRAINER = {
     "durable": ("errors",),
     "redaction": (),
     "printable": (),
+    "secret_files": ("printable",),
     "ending": ("errors", "redaction"),
     "entry_point": ("errors",),
     "config": ("entry_point", "errors", "redaction"),
-    "identity": ("canonical", "errors", "printable"),
+    "identity": ("canonical", "errors", "printable", "secret_files"),
     "data": ("canonical", "durable", "errors"),
     "backends": ("cpuinfo", "data", "entry_point", "errors"),
     "evaluation": ("backends", "config", "data", "errors"),
     "numerics": ("backends", "canonical", "cpuinfo", "data", "durable", "errors"),
     "training": (
         *("backends", "canonical", "config", "cpuinfo", "data", "durable", "entry_point", "errors", "evaluation"),
-        *("identity", "numerics", "redaction"),
+        *("identity", "numerics", "redaction", "secret_files"),
     ),
     "reporting": ("canonical", "durable", "errors", "redaction", "training"),
     "commands": (
@@ -130,6 +131,7 @@ TRAINER = {
         "numerics",
         "redaction",
         "reporting",
+        "secret_files",
         "training",
     ),
 }

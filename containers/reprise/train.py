@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from reprise.artifacts.fetch import fetch
 from reprise.engine.interface import EngineName, ImageRef, RunFolders
 from reprise.engine.launch import LaunchContents, launch_folder
+from reprise.engine.secret_folder import Secret, hide_secrets, secret_folder
 from reprise.events import OnEvent, ignore
 from reprise.kept_runs import keep_run
 from reprise.lock.environment import read_environment
@@ -50,8 +51,8 @@ LAUNCHER = "launcher"
 @dataclass(frozen=True, slots=True)
 class Launcher:
     """Who starts runs: the store that holds the images, the key that delegates to run keys, the policy that an image
-    has to meet, the engine, the GPUs that a run sees (as `docker run --gpus` takes them), and whether it reaches the
-    network."""
+    has to meet, the engine, the GPUs that a run sees (as `docker run --gpus` takes them), whether it reaches the
+    network, and the secrets that its own code reads."""
 
     store: Store
     key: SigningKey
@@ -59,6 +60,7 @@ class Launcher:
     engine: EngineName = "namespaces"
     gpus: str = ""
     network: bool = False
+    secrets: tuple[Secret, ...] = ()
 
     @property
     def run_policy(self) -> Policy:
@@ -255,6 +257,7 @@ def run_training(
         DoesNotHoldError: the policy does not hold for the image, or the record's chain of signatures is broken.
         RefusedError: the trainer refused to start.
     """
+    hide_secrets(launcher.secrets)
     verify_image(launcher.store, image, launcher.policy).require()
     started = time.monotonic()
     if begun and not fresh:
@@ -266,11 +269,16 @@ def run_training(
     run_id = begun.run if begun else new_run_id(parsed.run.name)
     contents = replace(_launch_contents(config, image, snapshot, launcher, run_id, workers), code=code, start=start)
     output = begun.folder if begun else make_run_folder(output or Path("runs") / run_id, contents)
-    with held(output), launch_folder(contents) as launch, _serving(snapshot, launch):
+    with (
+        held(output),
+        launch_folder(contents) as launch,
+        secret_folder(launcher.secrets) as secrets,
+        _serving(snapshot, launch),
+    ):
         if fresh:
             forget_results(output)
         write_durably(output / DELEGATION_FILE, contents.delegation)
-        folders = RunFolders(launch, snapshot.folder, output)
+        folders = RunFolders(launch, snapshot.folder, output, secrets)
         run_trainer(
             launcher.engine,
             ImageRef(launcher.store, image),

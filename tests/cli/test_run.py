@@ -70,6 +70,9 @@ def test_an_unsigned_image_ends_in_one_message_and_exit_code_1(reprise: Any, tmp
         (["127.0.0.1:1/a:1", CONFIG, "--resume", "a", "--output", "b"], 2, "Leave --output away"),
         (["127.0.0.1:1/a:1", CONFIG, "--key", "relase.pem"], 66, "`reprise key --key relase.pem` makes one"),
         (["127.0.0.1:1/a:1", CONFIG, "--key", "awskm:alias/x"], 2, "begin with"),
+        (["127.0.0.1:1/a:1", CONFIG, "--secret", "hunter22"], 2, "expected NAME=FILE"),
+        (["127.0.0.1:1/a:1", CONFIG, "--secret", "hub=hunter22"], 66, "the file of the secret hub: No such file"),
+        (["127.0.0.1:1/a:1", CONFIG, "--secret", "hub=/dev/null"], 65, "is not a regular file"),
         (["127.0.0.1:1/a:1", CONFIG, "--gpus", "all"], 2, "gives a run no GPU"),
         (["127.0.0.1:1/a:1", CONFIG, "--engine", "podman", "--gpus", "all"], 2, "gives a run no GPU"),
         (["127.0.0.1:1/a:1", CONFIG, "--engine", "docker", "--gpus", "most"], 65, "does not name GPUs"),
@@ -79,3 +82,4 @@ def test_what_is_wrong_is_one_message(reprise: Any, arguments: list[str], code: 
     done = reprise("run", *arguments)
     assert done.code == code, done.err
     assert said in done.err and done.err.count("error:") == 1
+    assert "hunter22" not in done.out + done.err

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
+from pathlib import Path
 
 import docker
 import pytest
@@ -112,6 +114,23 @@ def test_a_container_has_a_read_only_root_and_no_privilege_or_network(bench, doc
         "/data": True,
         "/output": False,
     }
+
+
+def test_secrets_are_mounted_read_only_and_change_nothing_else(bench, docker_host: str, tmp_path: Path) -> None:
+    client = docker.from_env()
+    try:
+        tag, process = load_image(client, bench.ref), bench.ref.process()
+        folders = replace(bench.folders, secrets=tmp_path)
+        made = [_create(client, tag, process, each, [], network=False) for each in (bench.folders, folders)]
+        without, host = (each.attrs["HostConfig"] for each in made)
+        environments = [each.attrs["Config"]["Env"] for each in made]
+        for each in made:
+            each.remove()
+    finally:
+        client.close()
+    (more,) = [each for each in host["Mounts"] if each not in without["Mounts"]]
+    assert (more["Source"], more["Target"], more["ReadOnly"]) == (str(tmp_path), "/run/secrets", True)
+    assert host == {**without, "Mounts": host["Mounts"]} and environments[0] == environments[1]
 
 
 def test_a_container_with_a_network_is_on_the_daemons_own_and_has_no_more_privilege(bench, docker_host: str) -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,35 @@ print("mounts:", *sorted(mount.point for mount in read_mounts() if mount.fs_type
     assert set(mounts) <= {"data", "output", "run/reprise", "etc/hosts", "etc/hostname", "etc/resolv.conf"} | (
         {"", "run/.containerenv"}
     )
+
+
+def test_secrets_are_read_only_files_and_the_image_measures_itself_beside_them(bench, engine: str) -> None:
+    folder = bench.folders.output.parent / "secrets"
+    folder.mkdir(mode=0o700)
+    for name in ("token", "key.pem"):
+        (folder / name).write_text(f"the {name}")
+        (folder / name).chmod(0o400)
+    program = """
+for name in sorted(os.listdir("/run/secrets")): print(name, Path("/run/secrets", name).read_text())
+for place in ("/run/secrets/new", "/run/secrets/token", "/run/reprise/x"):
+    try: open(place, "w")
+    except OSError as error: print(error.errno)
+print([name for name, value in os.environ.items() if "the token" in value], os.listdir("/output"))
+"""
+    secret = replace(bench, folders=replace(bench.folders, secrets=folder))
+    outcome = secret.run(engine, f"{program}{VERIFY}")
+    assert (outcome.code, outcome.errors) == (0, [])
+    assert outcome.lines[:2] == ["key.pem the key.pem", "token the token"]
+    assert outcome.lines[2:6] == ["30", "30", "30", "[] []"]  # EROFS
+    assert outcome.lines[6].startswith(f"image {bench.image.digest} measured: ")
+    assert bench.run(engine, "print(os.path.exists('/run/secrets'))").lines == ["False"]
+
+
+def test_what_is_no_secret_among_the_secrets_ends_the_run_before_it_starts(bench, engine: str) -> None:
+    folder = bench.folders.output.parent / "secrets"
+    (folder / "folder").mkdir(parents=True)
+    outcome = replace(bench, folders=replace(bench.folders, secrets=folder)).run(engine, VERIFY)
+    assert outcome.code == 78 and any("/run/secrets/folder: not a regular file" in line for line in outcome.errors)
 
 
 def test_only_the_mounts_that_were_asked_for_show_the_host(bench, engine: str) -> None:

@@ -226,6 +226,24 @@ raise SystemExit(run("namespaces", image, folders, on_line=lambda line: print(li
     )
 
 
+@pytest.mark.parametrize("user_namespace", [True, False])
+@pytest.mark.parametrize("kind", ["flat", "overlay"])
+def test_secrets_are_seen_in_a_run_folder_in_memory_that_can_not_be_written(
+    bench, plan: Plan, kind: str, user_namespace: bool
+) -> None:
+    secrets = bench.folders.output.parent / "secrets"
+    secrets.mkdir(mode=0o700)
+    (secrets / "token").write_text("x")
+    plan = make_plan(bench.ref, replace(bench.folders, secrets=secrets))
+    plan = replace(plan, user_namespace=user_namespace, flat=plan.flat if kind == "flat" else "")
+    bench.program(f"""{MEASURE}
+print(sorted(os.listdir('/run')), os.listdir('/run/secrets'))
+try: Path('/run/x').mkdir()
+except OSError as error: print(error.errno)
+""")
+    assert _run(bench, plan) == [bench.image.digest, "['reprise', 'secrets'] ['token']", str(errno.EROFS)]
+
+
 SURROUNDINGS = """
 import socket
 from reprise_trainer.identity.start import verify_identity

@@ -76,11 +76,17 @@ def test_a_file_mounted_over_a_module_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "point", ["/usr", "/etc/ld.so.preload", "/mnt/x", "/data/more", "/tmp/x", "/run/secrets", "/home"]
+    "point", ["/usr", "/etc/ld.so.preload", "/mnt/x", "/data/more", "/tmp/x", "/run/secrets/x", "/home"]
 )
 def test_any_other_mount_is_named(tmp_path: Path, point: str) -> None:
     (problem,) = _with(tmp_path, f"99 72 254:0 / {point} ro,relatime - ext4 /dev/vda rw")
     assert problem.startswith(f"{point}: mounted over the image")
+
+
+def test_secrets_may_be_mounted_and_only_read(tmp_path: Path) -> None:
+    line = "99 72 254:0 /tmp/secrets /run/secrets ro,relatime - ext4 /dev/vda rw"
+    assert _with(tmp_path, line) == ()
+    assert _with(tmp_path, line.replace(" ro,", " rw,")) == ("/run/secrets: mounted writable, expected read-only",)
 
 
 def test_a_folder_mounted_as_proc_is_named(tmp_path: Path) -> None:

@@ -193,3 +193,26 @@ def test_several_kinds_of_difference_are_named_together(start: Start) -> None:
     message = start.refusal(process=process, mounts=(*MOUNTS, Mount("opt", "/", "ext4", read_only=True)))
     assert "3 differences" in message
     assert all(each in message for each in ("without -I", "/opt: mounted over", "json.py: mode changed"))
+
+
+SECRETS = (*MOUNTS, Mount("run/secrets", "/tmp/secrets", "ext4", read_only=True))
+
+
+def test_secrets_that_are_mounted_are_no_difference_from_the_image(start: Start) -> None:
+    (start.root / "run/secrets").mkdir()
+    (start.root / "run/secrets/token").write_text("x")
+    assert start.verify(mounts=SECRETS).digest == start.digest
+    assert "/run/secrets: added: no layer lists it" in start.refusal()
+
+
+def test_a_mounted_secret_is_a_small_regular_file_with_a_plain_name(start: Start) -> None:
+    folder = start.root / "run/secrets"
+    (folder / "folder").mkdir(parents=True)
+    (folder / "link").symlink_to("token")
+    (folder / "large").write_bytes(b"x" * ((64 << 10) + 1))
+    (folder / ".hidden\n").write_text("hunter22")
+    message = start.refusal(mounts=SECRETS)
+    assert message.startswith("this is not the image as it was built: 4 differences\n")
+    assert "/run/secrets/folder: not a regular file" in message and "/run/secrets/link: not a regular file" in message
+    assert "/run/secrets/large: 65,537 bytes are more than a secret has (65,536)" in message
+    assert r"/run/secrets/.hidden\n: no secret is called so" in message and "hunter22" not in message

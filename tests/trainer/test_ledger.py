@@ -168,6 +168,14 @@ def test_an_attempt_says_which_network_it_could_reach_and_without_one_nothing_of
     assert "network" not in (tmp_path / FILE_NAME).read_text().splitlines()[0]
 
 
+def test_an_attempt_names_its_secrets(tmp_path: Path) -> None:
+    for secrets in ((), ("hub", "key.pem")):
+        with attempt(tmp_path, step=0, workers=1, secrets=secrets):
+            pass
+    assert [each.secrets for each in read_attempts(tmp_path)] == [(), ("hub", "key.pem")]
+    assert "secrets" not in (tmp_path / FILE_NAME).read_text().splitlines()[0]
+
+
 STATES = {step: f"sha256:{step:064x}" for step in (2, 4)}
 
 

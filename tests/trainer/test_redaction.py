@@ -15,13 +15,16 @@ from hypothesis import strategies as st
 from tests.trainer.conftest import CONFIG, environment
 
 from reprise.cli.progress import progress
+from reprise.engine.choose import print_error_line
 from reprise.run_config import load_config
+from reprise_trainer import redaction
 from reprise_trainer.config.overrides import Override
 from reprise_trainer.config.read import read_config
 from reprise_trainer.ending import ended
 from reprise_trainer.errors import InputError
-from reprise_trainer.redaction import find_secret, redact
+from reprise_trainer.redaction import find_secret, hide, redact
 from reprise_trainer.reporting.events import Events
+from reprise_trainer.secret_files import read_secret_files, wrong_secret_files
 from reprise_trainer.training.records.attempts import attempt, read_attempts
 
 # Put together here, so that no scanner takes this file for one that leaks.
@@ -156,6 +159,95 @@ def test_the_last_word_of_another_worker_has_no_secret(error: str) -> None:
 def test_the_longer_of_two_values_goes_first() -> None:
     found = redact("abcdef123", {"A_TOKEN": "abcdef", "B_TOKEN": "abcdef123"})
     assert found == "[redacted: value of B_TOKEN]"
+
+
+@pytest.fixture
+def no_files(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a test hides is hidden for no other one."""
+    monkeypatch.setattr(redaction, "_hidden", {})
+
+
+FILE = b"  name = somebody\r\n\n  key = k\xc3\xa4y\\-12345\nshort\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "left"),
+    [
+        (FILE.decode(), "{}"),
+        (f"<{FILE.decode().strip()}>", "<{}>"),
+        ("it says name = somebody twice: name = somebody", "it says {} twice: {}"),
+        ("key = käy\\-12345", "{}"),
+        ("a short line", "a short line"),
+    ],
+)
+def test_what_a_secrets_file_holds_is_redacted_whole_and_by_its_longer_lines(
+    no_files: None, text: str, left: str
+) -> None:
+    hide({"hub": FILE})
+    assert redact(text, {}) == left.format(*["[redacted: secret hub]"] * 2)
+    assert (find_secret(text) is None) is (text == left)
+
+
+def test_a_files_secret_that_python_writes_otherwise_is_redacted_too(no_files: None) -> None:
+    hide({"hub": FILE})
+    assert redact(repr("<key = käy\\-12345>"), {}) == "'<[redacted: secret hub]>'"
+
+
+def test_a_files_secret_goes_by_its_length_among_those_of_variables(no_files: None) -> None:
+    hide({"hub": b"abcdef123\n", "few": b"abc12"})
+    assert redact("abcdef123 abc12", {"A_TOKEN": "abcdef"}) == "[redacted: secret hub] abc12"
+
+
+def test_a_secret_that_is_no_text_is_redacted_as_programs_read_and_show_it(no_files: None) -> None:
+    content = b"\xff\xfe\x80abc"
+    hide({"key": content})
+    for text in (repr(content), content.decode(errors="replace"), content.decode(errors="surrogateescape")):
+        assert "abc" not in redact(text, {})
+
+
+def test_a_configuration_with_a_files_secret_is_refused(no_files: None) -> None:
+    hide({"hub": b"hunter22-secret\n"})
+    with pytest.raises(InputError, match="holds the secret hub; a run record would publish it") as caught:
+        read_config(f"{CONFIG}\n# hunter22-secret\n".encode(), where="run.toml")
+    assert "hunter22" not in str(caught.value)
+
+
+TRAINER = """
+import sys
+from pathlib import Path
+from reprise_trainer import __main__ as trainer, secret_files
+
+folder = Path(sys.argv.pop())
+trainer.read_secret_files = lambda: secret_files.read_secret_files(folder)
+def fail(*_): raise {error}("as hunter22-secret said")
+trainer._form_of_events, trainer._run = lambda _: "text", fail
+sys.exit(trainer.main())
+"""
+
+
+@pytest.mark.parametrize("error", ["trainer.RefusedError", "ValueError"])
+def test_the_trainers_last_word_has_no_secret_that_was_mounted(error: str, tmp_path: Path) -> None:
+    (tmp_path / "hub").write_text("hunter22-secret\n")
+    argv = [sys.executable, "-c", TRAINER.format(error=error), str(tmp_path)]
+    process = subprocess.run(argv, env=environment(), check=False, capture_output=True, text=True)
+    said = process.stdout + process.stderr
+    assert "as [redacted: secret hub] said" in said and "hunter22-secret" not in said
+
+
+def test_what_a_run_writes_to_stderr_is_passed_on_without_its_secrets(
+    no_files: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hide({"hub": b"hunter22-secret\n"})
+    print_error_line("as hunter22-secret said")
+    assert capsys.readouterr().err == "as [redacted: secret hub] said\n"
+
+
+def test_secret_files_are_those_that_a_launcher_could_have_given(tmp_path: Path) -> None:
+    assert read_secret_files(tmp_path / "none") == {} and wrong_secret_files(tmp_path / "none") != ()
+    for name in ("b", "a", ".c"):
+        (tmp_path / name).write_text(name)
+    (tmp_path / "folder").mkdir()
+    assert read_secret_files(tmp_path) == {"a": b"a", "b": b"b"}
 
 
 def test_events_carry_no_secret() -> None:

@@ -29,8 +29,9 @@ from reprise_trainer.identity.start import Identity, verify_end, verify_identity
 from reprise_trainer.numerics.cpu import require_cpu
 from reprise_trainer.numerics.enter import enter_profile
 from reprise_trainer.numerics.profiles import profile_asked_for
-from reprise_trainer.redaction import redact
+from reprise_trainer.redaction import hide, redact
 from reprise_trainer.reporting.events import Events
+from reprise_trainer.secret_files import read_secret_files
 from reprise_trainer.training.stop import Stop, stop_on_signals
 from reprise_trainer.training.workers.crew import crew
 from reprise_trainer.training.workers.group import Group, group_outside
@@ -47,6 +48,7 @@ def main() -> int:
         from reprise_trainer.commands.main import main as run_verb
 
         return run_verb(sys.argv[1:])
+    hide(read_secret_files())
     events = Events()
     try:
         events = Events(_form_of_events(MOUNTED_AT))

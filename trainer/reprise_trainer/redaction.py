@@ -1,9 +1,9 @@
 """Secrets kept out of what is written: logs, events, records, tracebacks. Standard library alone; both sides use it.
 
-Two ways to know one: by its form (tokens that their issuers gave a prefix so that they can be found, private keys,
-logins in URLs), and by its environment variable's name. Forms are those that the issuers document. Plain hex is never
-taken for a secret, since digests are hex. A document is redacted before it becomes JSON, which spells a quote or an
-umlaut of a secret in its own way.
+Three ways to know one: by its form (tokens that their issuers gave a prefix so that they can be found, private keys,
+logins in URLs), by its environment variable's name, and by the file that it came in (`hide`). Forms are those that the
+issuers document. Plain hex is never taken for a secret, since digests are hex. A document is redacted before it becomes
+JSON, which spells a quote or an umlaut of a secret in its own way.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ REPLACEMENT = "[redacted: {name}]"
 
 SHORTEST = 6
 """Characters. A shorter value of a secret's variable is left alone: it would be found all over ordinary text."""
+
+SHORTEST_LINE = 8
+"""Characters. A shorter line of a secret's file is left alone, unless it is all that the file holds."""
 
 _NAMES = re.compile(
     r"token|secret|passw(or)?d|passphrase|_pass$|_pwd$|api_?key|access_?key|private_?key|credential", re.IGNORECASE
@@ -52,6 +55,9 @@ _FORMS = {
 _PATTERN = re.compile("|".join(f"(?P<f{number}>{form})" for number, form in enumerate(_FORMS.values())), re.DOTALL)
 _FORM_NAMES = tuple(_FORMS)
 
+_hidden: dict[str, tuple[str, ...]] = {}
+"""Name and spellings of each secret that this process was given as a file."""
+
 
 @dataclass(frozen=True, slots=True)
 class Secret:
@@ -61,6 +67,26 @@ class Secret:
     line: int
 
 
+def hide(files: Mapping[str, bytes]) -> None:
+    """From here on, take these secrets out of all that this process redacts: the content of each file, also without the
+    space around it, and each longer line of it.
+
+    Args:
+        files: what each file holds, by the secret's name.
+    """
+    _hidden.update({name: _spellings(content) for name, content in files.items()})
+
+
+def _spellings(content: bytes) -> tuple[str, ...]:
+    try:
+        texts = [content.decode()]
+    except UnicodeDecodeError:  # as programs read it, and as they show it
+        texts = [content.decode(errors="surrogateescape"), content.decode(errors="replace"), repr(content)[2:-1]]
+    whole = [each for text in texts for each in (text, text.strip()) if len(each) >= SHORTEST]
+    lines = [line.strip() for text in texts for line in text.splitlines()]
+    return tuple(dict.fromkeys([*whole, *(line for line in lines if len(line) >= SHORTEST_LINE)]))
+
+
 def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
     """`text` with every secret replaced by its kind.
 
@@ -68,9 +94,11 @@ def redact(text: str, environment: Mapping[str, str] = os.environ) -> str:
         text: anything that is about to be written.
         environment: whose values of variables named like secrets count too.
     """
-    for name, value in _secret_variables(environment):
+    known = [(f"value of {name}", value) for name, value in _secret_variables(environment)]
+    known += [(f"secret {name}", value) for name, value in _hidden_values()]
+    for what, value in sorted(known, key=lambda each: -len(each[1])):
         for spelling in dict.fromkeys((value, repr(value)[1:-1])):  # messages and tracebacks show values by repr
-            text = text.replace(spelling, REPLACEMENT.format(name=f"value of {name}"))
+            text = text.replace(spelling, REPLACEMENT.format(name=what))
     return _PATTERN.sub(lambda match: (match["header"] or "") + REPLACEMENT.format(name=_form(match)), text)
 
 
@@ -96,8 +124,8 @@ def redact_document(document: Any, environment: Mapping[str, str] = os.environ) 
 
 
 def find_secret(text: str, environment: Mapping[str, str] = MappingProxyType({})) -> Secret | None:
-    """The first thing in `text` that has a secret's form, or is the value of a variable that is named like one; None
-    where there is none.
+    """The first thing in `text` that has a secret's form, is the value of a variable that is named like one, or is
+    hidden; None where there is none.
 
     Args:
         text: anything that is about to be kept.
@@ -108,6 +136,7 @@ def find_secret(text: str, environment: Mapping[str, str] = MappingProxyType({})
         for name, value in _secret_variables(environment)
         if value in text
     ]
+    found += [(text.index(value), f"the secret {name}") for name, value in _hidden_values() if value in text]
     if match := _PATTERN.search(text):
         found.append((match.start(), f"what looks like a {_form(match)}"))
     if not found:
@@ -123,6 +152,11 @@ def _secret_variables(environment: Mapping[str, str]) -> Iterator[tuple[str, str
     spelled = dict.fromkeys((name, text) for name, value in named for text in (value, value.strip()))
     found = [(name, value) for name, value in spelled if len(value) >= SHORTEST]
     yield from sorted(found, key=lambda pair: -len(pair[1]))
+
+
+def _hidden_values() -> Iterator[tuple[str, str]]:
+    for name, spellings in _hidden.items():
+        yield from ((name, each) for each in spellings)
 
 
 def _form(match: re.Match[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from reprise.cli.options import EngineName, passphrase_source
+from reprise.engine.secret_folder import Secret
 from reprise.store import Store
 from reprise.train import Launcher
 from reprise.trust.keys import home
@@ -21,6 +22,7 @@ def open_launcher(
     gpus: str = "",
     *,
     network: bool = False,
+    secrets: tuple[Secret, ...] = (),
     passphrase_fd: int | None = None,
     passphrase_command: str | None = None,
     make_policy: bool = True,
@@ -44,7 +46,7 @@ def open_launcher(
         rules = load_policy(policy or home() / POLICY_FILE)  # what is wrong with it is said before a key is made
     signing_key = open_key(key, passphrase_source(passphrase_fd, passphrase_command))
     judged_by = rules or load_or_make_policy(signing_key.public_key())
-    return Launcher(store, signing_key, judged_by, engine, gpus, network)
+    return Launcher(store, signing_key, judged_by, engine, gpus, network, secrets)
 
 
 def witness_note(policy: Policy, run: Path) -> str:

@@ -62,6 +62,14 @@ NetworkOption = Annotated[
     bool,
     typer.Option("--network", help="Let the run reach the network, which its record says; by default it has none."),
 ]
+SecretOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--secret",
+        help="Let the run's own code read FILE at /run/secrets/NAME; it is kept out of all output. May be given again.",
+        metavar="NAME=FILE",
+    ),
+]
 WorkersOption = Annotated[
     int | None, typer.Option("--workers", min=1, max=256, help="Processes at once; one a core by default.")
 ]

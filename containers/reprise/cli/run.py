@@ -23,6 +23,7 @@ from reprise.cli.options import (
     ProgressOption,
     ResumeOption,
     RunWorkersOption,
+    SecretOption,
     SetOption,
     ShardCacheOption,
     ShardsFromOption,
@@ -45,6 +46,7 @@ def command(
         str, typer.Option("--gpus", help="With --engine docker: all, a number, or device=0,1.", metavar="GPUS")
     ] = "",
     network: NetworkOption = False,
+    secret: SecretOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
@@ -79,6 +81,7 @@ def command(
     from reprise.cli.progress import progress
     from reprise.engine.arriving import unpacked_on_arrival
     from reprise.engine.choose import choose_engine
+    from reprise.engine.secret_folder import read_secrets
     from reprise.host import obtain_image, run_in_image
     from reprise.registry.pull import NOBODY
     from reprise.run_folder import load_run
@@ -89,6 +92,7 @@ def command(
 
     refuse_contradictions(fresh, resume, output)
     overrides = [parse_override(text) for text in set_keys or ()]
+    secrets = read_secrets(secret or ())
     shards = shard_place(shards_from, shard_cache, certificates)
     # What is wrong with it, or with the engine, is said before anything is asked or made.
     name = load_run(config, overrides, resume, Store(store or default_root()))[0].config.run.name
@@ -100,6 +104,7 @@ def command(
         engine,
         gpus,
         network=network,
+        secrets=secrets,
         passphrase_fd=passphrase_fd,
         passphrase_command=passphrase_command,
         make_policy=False,

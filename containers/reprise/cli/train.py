@@ -23,6 +23,7 @@ from reprise.cli.options import (
     ProjectOption,
     ResumeOption,
     RunWorkersOption,
+    SecretOption,
     SetOption,
     ShardCacheOption,
     ShardsFromOption,
@@ -38,6 +39,7 @@ def command(
     set_keys: SetOption = None,
     engine: EngineOption = "namespaces",
     network: NetworkOption = False,
+    secret: SecretOption = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", help="New folder for the run's files; by default runs/NAME-TIME.", metavar="DIR"),
@@ -77,6 +79,7 @@ def command(
     from reprise.cli.launcher import open_launcher, witness_note
     from reprise.cli.output import print_document, print_json
     from reprise.cli.progress import progress
+    from reprise.engine.secret_folder import read_secrets
     from reprise.layouts import take_signed
     from reprise.project import Project
     from reprise.run_folder import load_run
@@ -88,6 +91,7 @@ def command(
 
     refuse_contradictions(fresh, resume, output)
     overrides = [parse_override(text) for text in set_keys or ()]
+    secrets = read_secrets(secret or ())
     shards = shard_place(shards_from, shard_cache)
     # What is wrong with it is said before a key or a store is made.
     name = load_run(config, overrides, resume, Store(store or default_root()))[0].config.run.name
@@ -97,6 +101,7 @@ def command(
         policy,
         engine,
         network=network,
+        secrets=secrets,
         passphrase_fd=passphrase_fd,
         passphrase_command=passphrase_command,
     )

@@ -11,13 +11,14 @@ from contextlib import contextmanager
 from reprise.engine.interface import Engine, EngineName, ImageRef, OnLine, RunFolders
 from reprise.events import OnEvent, ignore
 from reprise_trainer.errors import InputError, UsageError
+from reprise_trainer.redaction import redact
 
 ENGINE_NAMES: tuple[EngineName, ...] = ("namespaces", "docker", "podman")
 
 
 def print_error_line(line: str) -> None:
-    """The default for standard error: pass it on."""
-    print(line, file=sys.stderr, flush=True)
+    """The default for standard error: pass it on, without secrets."""
+    print(redact(line), file=sys.stderr, flush=True)
 
 
 def choose_engine(name: str, gpus: str = "", *, network: bool = False) -> Engine:

@@ -175,6 +175,8 @@ def _create(
         Mount("/data", str(folders.data.resolve()), type="bind", read_only=True),
         Mount("/output", str(folders.output.resolve()), type="bind"),
     ]
+    if folders.secrets:
+        mounts.append(Mount("/run/secrets", str(folders.secrets.resolve()), type="bind", read_only=True))
     return client.containers.create(
         tag,
         user=f"{process.user[0]}:{process.user[1]}",

@@ -162,11 +162,13 @@ class Process:
 
 @dataclass(frozen=True, slots=True)
 class RunFolders:
-    """The folders of one run: `launch` and `data` are seen read-only, `output` can be written."""
+    """The folders of one run: `launch`, `data` and `secrets` (None: there are none) are seen read-only, `output` can be
+    written."""
 
     launch: Path
     data: Path
     output: Path
+    secrets: Path | None = None
 
 
 class Engine(Protocol):
@@ -185,7 +187,7 @@ class Engine(Protocol):
 
         Args:
             image: what to run.
-            folders: mounted at /run/reprise, /data and /output.
+            folders: mounted at /run/reprise, /data, /output and /run/secrets.
             on_line: called with each line of standard output, as it comes, without its end.
             on_error_line: the same for standard error.
             on_event: told how far the image is brought to where it runs.

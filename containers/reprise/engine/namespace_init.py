@@ -114,6 +114,8 @@ def _build_root(plan: dict[str, Any]) -> None:
     else:
         _mount_sys(f"{root}/sys")
     _mount_dev(f"{root}/dev")
+    if plan["run_folders"]:
+        _mount_run(f"{root}/run", plan["run_folders"])
     for source, point, writable in plan["mounts"]:
         _bind(source, f"{root}/{point}", writable=writable)
     os.chdir(root)
@@ -157,6 +159,13 @@ def _in_another_network(action: Callable[[], None]) -> None:
         finally:
             os._exit(0)  # where it failed, there is none
     os.waitpid(child, 0)
+
+
+def _mount_run(point: str, folders: list[str]) -> None:
+    _mount("tmpfs", point, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=755,size=64k")
+    for name in folders:
+        Path(point, name).mkdir()
+    _mount("none", point, "", MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV | MS_NOEXEC)
 
 
 def _mount_dev(point: str) -> None:

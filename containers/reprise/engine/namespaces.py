@@ -38,7 +38,8 @@ class Plan:
     """What `namespace_init` does, in its words. `mounts` are (source, point relative to the root, writable).
 
     `flat` is the image's flat copy, which becomes the root; where it is empty, the root is an overlay of the layers.
-    `network` leaves the run in the caller's network namespace.
+    `network` leaves the run in the caller's network namespace. `run_folders` are the folders of a /run in memory that
+    takes the place of the image's; where there are none, /run stays the image's.
     """
 
     arguments: tuple[str, ...]
@@ -51,6 +52,7 @@ class Plan:
     flat: str = ""
     user_namespace: bool = True
     network: bool = False
+    run_folders: tuple[str, ...] = ()
     root: str = ""
 
 
@@ -119,9 +121,11 @@ def make_plan(image: ImageRef, folders: RunFolders, on_event: OnEvent = ignore, 
             (str(folders.launch.resolve()), "run/reprise", False),
             (str(folders.data.resolve()), "data", False),
             (str(folders.output.resolve()), "output", True),
+            *([(str(folders.secrets.resolve()), "run/secrets", False)] if folders.secrets else []),
             *(_name_resolution() if network else ()),
         ),
         network=network,
+        run_folders=("reprise", "secrets") if folders.secrets else (),  # images have no folder for secrets
     )
 
 

@@ -70,6 +70,7 @@ ALLOWED_MOUNTS: tuple[AllowedMount, ...] = (
     AllowedMount(r"etc/(hosts|hostname|resolv\.conf)", frozenset(), "written by docker and podman"),
     AllowedMount(r"run/\.containerenv", frozenset(), "written by podman"),
     AllowedMount("run/reprise", frozenset(), "the launch folder", needs_read_only=True),
+    AllowedMount("run/secrets", frozenset(), "secrets for the run's own code", needs_read_only=True),
     AllowedMount("data", frozenset(), "the data snapshot", needs_read_only=True),
     AllowedMount("output", frozenset(), "what the run writes"),
 )

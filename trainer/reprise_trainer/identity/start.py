@@ -24,6 +24,7 @@ from reprise_trainer.identity.process import (
     read_modules,
     read_process,
 )
+from reprise_trainer.secret_files import MOUNTED_AT, wrong_secret_files
 
 if TYPE_CHECKING:
     from reprise_trainer.identity.judge import RuleResult
@@ -81,6 +82,7 @@ def verify_identity(
         [
             *check_process(facts, config, switches),
             *check_mounts(mounts, allowed),
+            *_check_secrets(root, mounts),
             *driver.problems,
             *driver.unexplained(measurement.differences),
             *check_mappings(facts.mapped, facts.modules, measurement.listed.keys() | driver.paths),
@@ -111,6 +113,11 @@ def verify_end(identity: Identity, code: OwnCode | None = None) -> None:
     _refuse_if_any("NVIDIA's driver is not as it was", identity.driver.changed())
     _refuse_if_any("the run's own code is not as it was", changed_files(code) if code else ())
     _refuse_if_any("code from outside the image was loaded during the run", problems)
+
+
+def _check_secrets(root: Path, mounts: Sequence[Mount]) -> Sequence[str]:
+    place = MOUNTED_AT.relative_to("/")
+    return wrong_secret_files(root / place) if any(mount.point == str(place) for mount in mounts) else ()
 
 
 def _read_launch(folder: Path) -> Launch:

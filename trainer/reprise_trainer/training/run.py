@@ -10,6 +10,7 @@ from typing import Any
 from reprise_trainer.config.read import RunConfig
 from reprise_trainer.data.snapshot import OpenSnapshot
 from reprise_trainer.numerics.proof import Proof
+from reprise_trainer.secret_files import read_secret_files
 from reprise_trainer.training.evaluating import EVALUATE, evaluate_once
 from reprise_trainer.training.failure import write_failure
 from reprise_trainer.training.journal import Emit
@@ -82,7 +83,8 @@ def run(
     announce(ready.exchange, beginning)
     for message in beginning.messages:
         emit({"event": "resumed", "step": beginning.step, "message": message})
-    with attempt(request.output, step=beginning.step, workers=group.size, network=interfaces()) as log:
+    given = {"network": interfaces(), "secrets": tuple(read_secret_files())}
+    with attempt(request.output, step=beginning.step, workers=group.size, **given) as log:
         try:
             trained = _train(ready, beginning, request.output, _noting_steps(emit, log), stop)
         except NotFiniteError as error:

@@ -3,8 +3,8 @@
     {"attempt":1,"event":"started","step":0,"time":"2026-01-31T12:00:00Z","workers":2}
     {"attempt":1,"event":"ended","step":12,"time":"2026-01-31T12:00:09Z","why":"SIGTERM"}
 
-One that could reach a network also has "network", the interfaces that were up. A killed attempt has no second line.
-Nothing here is compared between runs; the run record lists it.
+One that could reach a network also has "network", the interfaces that were up; one that was given secrets, "secrets",
+their names. A killed attempt has no second line. Nothing here is compared between runs; the run record lists it.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ KILLED = "killed"
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """One start of a run: times in UTC (`ended` empty where it left no word), why it ended, the finished steps at its
-    start and at its end (those at the start where it left no word), how many workers it had, and the interfaces of the
-    network that it could reach."""
+    start and at its end (those at the start where it left no word), how many workers it had, the interfaces of the
+    network that it could reach, and the names of the secrets that it was given."""
 
     started: str
     ended: str
@@ -42,6 +42,7 @@ class Attempt:
     last_step: int
     workers: int
     network: tuple[str, ...] = ()
+    secrets: tuple[str, ...] = ()
 
 
 class Log:
@@ -70,7 +71,9 @@ class Log:
 
 
 @contextmanager
-def attempt(output: Path, *, step: int, workers: int, network: Sequence[str] = ()) -> Iterator[Log]:
+def attempt(
+    output: Path, *, step: int, workers: int, network: Sequence[str] = (), secrets: Sequence[str] = ()
+) -> Iterator[Log]:
     """Log that an attempt starts at `step` finished steps, and why it ends.
 
     Raises:
@@ -79,7 +82,8 @@ def attempt(output: Path, *, step: int, workers: int, network: Sequence[str] = (
     path = output / FILE_NAME
     _end_torn_line(path)
     log = Log(path, len(read_attempts(output)) + 1, step)
-    log.add("started", workers=workers, **({"network": list(network)} if network else {}))
+    given = {"network": list(network), "secrets": list(secrets)}
+    log.add("started", workers=workers, **{name: value for name, value in given.items() if value})
     try:
         yield log
     except BaseException as error:
@@ -107,7 +111,8 @@ def _take(found: dict[int, Attempt], line: dict[str, Any]) -> None:
     number, step, time = line["attempt"], line["step"], line["time"]
     match line["event"]:
         case "started":
-            found[number] = Attempt(time, "", KILLED, step, step, line["workers"], tuple(line.get("network", ())))
+            given = (tuple(line.get(name, ())) for name in ("network", "secrets"))
+            found[number] = Attempt(time, "", KILLED, step, step, line["workers"], *given)
         case "ended" if number in found:
             found[number] = replace(found[number], ended=time, why=line["why"], last_step=step)
 

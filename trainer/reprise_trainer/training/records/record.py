@@ -107,7 +107,8 @@ class ParentFacts(_Document):
 class AttemptFacts(_Document):
     """One start of the run: times in UTC, why it ended, finished steps at its start and end, and its workers. `ended`
     is empty where it was killed; `last_step` is then that of its start. `network` has the interfaces that were up
-    beside the loopback one: what came out may then follow from what was fetched."""
+    beside the loopback one: what came out may then follow from what was fetched. `secrets` are names: of files for the
+    run's own code, which no record holds."""
 
     started: str
     ended: str
@@ -116,6 +117,7 @@ class AttemptFacts(_Document):
     last_step: int
     workers: int
     network: tuple[str, ...] = ()  # empty without a network, and in records of earlier trainers
+    secrets: tuple[str, ...] = ()  # likewise
 
 
 class ResourceFacts(_Document):
