@@ -101,6 +101,20 @@ except ConnectionRefusedError: print(b"no")
     assert outcome.lines[2].startswith(f"image {bench.image.digest} measured: ")
 
 
+def test_what_rules_the_whole_kernel_is_read_only(bench, engine: str) -> None:
+    program = """
+for place in ("sys/kernel/core_pattern", "sys/vm/drop_caches", "sysrq-trigger"):
+    try: os.close(os.open(f"/proc/{place}", os.O_WRONLY))
+    except FileNotFoundError: print("none")
+    except OSError as error: print(error.errno)
+"""
+    outcome = bench.run(engine, f"{program}{VERIFY}")
+    assert (outcome.code, outcome.errors) == (0, [])
+    assert outcome.lines[:2] == ["30", "30"]  # EROFS
+    assert outcome.lines[2] in ("30", "none")  # kernels may be built without it
+    assert outcome.lines[3].startswith(f"image {bench.image.digest} measured: ")
+
+
 def test_a_run_on_a_network_has_no_more_than_that(bench, engine_with_network: str) -> None:
     program = """
 from reprise_trainer.identity.mounts import read_mounts

@@ -33,6 +33,9 @@ CAPABILITY_VERSION = 0x20080522  # _LINUX_CAPABILITY_VERSION_3
 SIOCSIFFLAGS, IFF_UP = 0x8914, 1
 PIVOT_ROOT = {"x86_64": 155, "aarch64": 41}
 
+READ_ONLY_IN_PROC = ("bus", "fs", "irq", "sys", "sysrq-trigger")
+"""What runc and crun make read-only by default (the OCI runtime spec's `readonlyPaths`)."""
+
 DEVICES = ("null", "zero", "full", "random", "urandom", "tty")
 DEVICE_LINKS = {
     "fd": "/proc/self/fd",
@@ -107,9 +110,8 @@ def _build_root(plan: dict[str, Any]) -> None:
     _mount_root(plan, root)
     for point in ("tmp", "var/tmp"):
         _mount("tmpfs", f"{root}/{point}", "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, "mode=1777")
-    _mount("proc", f"{root}/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    _mount_proc(f"{root}/proc")
     if plan["network"]:
-        _bind(f"{root}/proc/sys", f"{root}/proc/sys", writable=False)  # with the settings of the host's network
         _in_another_network(lambda: _mount_sys(f"{root}/sys"))
     else:
         _mount_sys(f"{root}/sys")
@@ -136,6 +138,15 @@ def _mount_root(plan: dict[str, Any], root: str) -> None:
     options = "lowerdir=" + ":".join(reversed(plan["layers"]))  # overlayfs: the uppermost first
     _mount("overlay", root, "overlay", MS_RDONLY | MS_NODEV, options)
     os.chdir("/")
+
+
+def _mount_proc(point: str) -> None:
+    """A /proc of the new process namespace; what rules the whole kernel in it is read-only, or a run that root started
+    could write it: its user is the host's root, whatever capabilities it lacks."""
+    _mount("proc", point, "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC)
+    for name in READ_ONLY_IN_PROC:
+        if Path(point, name).exists():
+            _bind(f"{point}/{name}", f"{point}/{name}", writable=False)
 
 
 def _mount_sys(point: str) -> None:
