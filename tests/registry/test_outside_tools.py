@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import os
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -115,9 +116,12 @@ def test_podman_s_login_is_used(podman: Any, image: Any, tmp_path: Path, monkeyp
 
     from .test_auth import HTPASSWD
 
-    with docker_registry(tmp_path / "guarded", htpasswd=HTPASSWD) as guarded:
+    with (
+        docker_registry(tmp_path / "guarded", htpasswd=HTPASSWD) as guarded,
+        tempfile.TemporaryDirectory(prefix="podman-") as short,  # it wants a short path for what it keeps while it runs
+    ):
         file = tmp_path / "auth.json"
-        own = ("--root", str(tmp_path / "podman"), "--runroot", str(tmp_path / "run"), "--storage-driver", "vfs")
+        own = ("--root", str(tmp_path / "podman"), "--runroot", short, "--storage-driver", "vfs")
         login = run_program("podman", *own, "login", env={**os.environ, "REGISTRY_AUTH_FILE": str(file)})
         login("--tls-verify=false", "-u", "me", "-p", "secret", guarded)
         monkeypatch.setenv("REGISTRY_AUTH_FILE", str(file))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,7 +134,7 @@ class Runs:
         events = []
         with Path(files["stdout"]).open() as said:
             traced = tracer(pid) if tracer else None
-            Path(files["go"]).write_bytes(b"")
+            _let_go(Path(files["go"]), pid)
             for line in said:
                 if line.startswith("{"):
                     events.append(json.loads(line))
@@ -140,6 +142,19 @@ class Runs:
         if traced:
             traced.wait(timeout=60)
         return Ended(os.waitstatus_to_exitcode(status), Path(files["stderr"]).read_text(), events)
+
+
+def _let_go(fifo: Path, pid: int) -> None:
+    """Let the attempt begin, which reads the FIFO to its end first; unless it was killed before it came there."""
+    while Path(f"/proc/{pid}").exists():
+        try:
+            os.close(os.open(fifo, os.O_WRONLY | os.O_NONBLOCK))
+        except OSError as error:
+            if error.errno != errno.ENXIO:  # nobody reads it yet (fifo(7))
+                raise
+            time.sleep(0.001)
+        else:
+            return
 
 
 def files_that_count(output: Path) -> dict[str, bytes]:

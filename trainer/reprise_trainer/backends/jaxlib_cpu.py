@@ -36,7 +36,7 @@ KERNELS = "ynnpack_kernels"
 LIBRARY = Path(str(jaxlib.__file__)).parent / "libjax_common.so"
 
 _KERNEL_BITS = {"sse2": 1, "ssse3": 2, "sse4_1": 4, "avx": 8, "f16c": 16, "avx2": 32, "fma": 64}
-"""YNNPACK's numbers for them (ynnpack/base/arch.h)."""
+"""YNNPACK's numbers for them (ynnpack/base/arch.h); those of AVX-512 and AMX are said as one, in hexadecimal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +107,7 @@ def told(names: Iterable[str], *, library: Path = LIBRARY) -> dict[str, str]:
 
 def _require_instructions(kernels: list[str]) -> None:
     flags = read_cpuinfo().get("flags", "").split()
-    if missing := [each for each in kernels if each not in flags]:
+    if missing := [each for each in kernels if each in _KERNEL_BITS and each not in flags]:
         raise SystemFailureError(
             f"this CPU lacks {', '.join(missing)}, which JAX's matrix products need under this profile",
             hint='Use a machine that has them, or train.backend = "torch" with profile = "portable".',
@@ -116,7 +116,7 @@ def _require_instructions(kernels: list[str]) -> None:
 
 def _numbers(name: str, value: str) -> tuple[int, ...]:
     if name == KERNELS:
-        return (sum(_KERNEL_BITS[each] for each in value.split()),)
+        return (sum(_KERNEL_BITS.get(each) or int(each, 16) for each in value.split()),)
     return tuple(int(each) for each in value.split())
 
 
