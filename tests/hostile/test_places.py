@@ -188,7 +188,7 @@ def emulated(cpu: str, work: Path, store: Store) -> Outcome:
         environment={"PYTHONPATH": PATHS},
         arguments=("--workers", "1"),
     )
-    for attempts_left in reversed(range(8)):
+    for attempts_left in reversed(range(40)):
         try:
             outcome = build(work, store, around)
             break
